@@ -1,0 +1,88 @@
+"""Topics, keys and where a record is at home: one place for the producer, the worker and every reader.
+
+The **home** of a record is murmur2 of its key, as Java's client and aiokafka compute it, modulo the partitions. Only
+the partition decides: a record with another key or none is judged where it lies if that is its home, and is sent home
+otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from aiokafka.partitioner import murmur2
+
+DAY_SECONDS = 86_400
+PREFLIGHT_KEY = b"__preflight__"
+PREFLIGHT_HEADER = "preflight"
+FORWARDED_PARTITION = "forwarded_partition"
+FORWARDED_OFFSET = "forwarded_offset"
+DEAD_LETTER_HEADERS = ("reason", "detail", "topic", "partition", "offset")
+DEAD_LETTER_ROOM = 64 * 1024
+"""Bytes a dead letter may be larger than the record it keeps, for its headers."""
+SNAPSHOT_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of a team's topics."""
+
+    prefix: str = "training"
+    group: str = ""
+
+    @property
+    def consumer_group(self) -> str:
+        """The workers' consumer group, also the name of the Faust app."""
+        return self.group or f"{self.prefix}.anomaly"
+
+    @property
+    def telemetry(self) -> str:
+        return f"{self.prefix}.telemetry"
+
+    @property
+    def incidents(self) -> str:
+        return f"{self.prefix}.incidents"
+
+    @property
+    def incident_actions(self) -> str:
+        return f"{self.prefix}.incident-actions"
+
+    @property
+    def deadletter(self) -> str:
+        return f"{self.prefix}.deadletter"
+
+    @property
+    def changelog(self) -> str:
+        """Snapshots, one per run; named as Faust names the changelog of a table called ``state``."""
+        return f"{self.consumer_group}-state-changelog"
+
+
+def topic_configurations(topics: Topics, telemetry_retention_days: float, max_message_bytes: int) -> dict[str, dict[str, str]]:
+    """What each topic is created with, beside partitions and replication factor."""
+
+    def kept(days: float) -> dict[str, str]:
+        return {"cleanup.policy": "delete", "retention.ms": str(int(days * DAY_SECONDS * 1000))}
+
+    return {
+        topics.telemetry: {**kept(telemetry_retention_days), "max.message.bytes": str(max_message_bytes)},
+        topics.incidents: kept(telemetry_retention_days + 7),
+        topics.incident_actions: kept(30),
+        topics.deadletter: {**kept(30), "max.message.bytes": str(max_message_bytes + DEAD_LETTER_ROOM)},
+        topics.changelog: {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(32 << 20),
+            "min.cleanable.dirty.ratio": "0.1",
+            "min.compaction.lag.ms": "60000",
+            "max.message.bytes": str(SNAPSHOT_MAX_BYTES),
+        },
+    }
+
+
+@lru_cache(maxsize=65_536)
+def home_partition(key: bytes, partitions: int) -> int:
+    """The partition a key belongs to, 0 … partitions - 1.
+
+    >>> home_partition(b"r1", 32)
+    28
+    """
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
