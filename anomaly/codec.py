@@ -43,6 +43,7 @@ class _LayoutWire(msgspec.Struct, frozen=True, array_like=True, tag=1):
     version: int
     run: str
     layout: Layout
+    fork: Fork | None = None
 
 
 class _StepWire(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -75,7 +76,7 @@ _head_decoder = msgspec.msgpack.Decoder(_Head)
 
 def encode_layout(message: LayoutMessage) -> bytes:
     """The compact form of a layout."""
-    return _encoder.encode(_LayoutWire(VERSION, message.run, message.layout))
+    return _encoder.encode(_LayoutWire(VERSION, message.run, message.layout, message.fork))
 
 
 def encode_steps(message: StepMessage) -> bytes:
@@ -118,7 +119,8 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage | 
     check_name("run", wire.run)
     if isinstance(wire, _LayoutWire):
         wire.layout.check()
-        return LayoutMessage(wire.run, wire.layout)
+        _check_fork(wire.fork)
+        return LayoutMessage(wire.run, wire.layout, wire.fork)
     return _steps(wire, kafka_seconds)
 
 
@@ -161,14 +163,18 @@ def _check_steps(wire: _StepWire, records: int) -> None:
             raise RecordError(Reason.INVALID_RECORD, f"times: got {time}, unix seconds are needed")
     if (wire.session is None) != (wire.sequence is None):
         raise RecordError(Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither")
-    if wire.fork is not None:
-        check_name("fork.root", wire.fork.root)
-        check_name("fork.parent", wire.fork.parent)
+    _check_fork(wire.fork)
     if wire.events is not None:
         if len(wire.events) != records:
             raise RecordError(Reason.INVALID_RECORD, f"events: got {len(wire.events)} lists for {records} steps")
         for of_record in wire.events:
             json_records.check_events(of_record)
+
+
+def _check_fork(fork: Fork | None) -> None:
+    if fork is not None:
+        check_name("fork.root", fork.root)
+        check_name("fork.parent", fork.parent)
 
 
 def _refusal(payload: bytes, error: Exception) -> RecordError:

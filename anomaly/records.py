@@ -103,6 +103,7 @@ class LayoutMessage(msgspec.Struct, frozen=True):
 
     run: str
     layout: Layout
+    fork: Fork | None = None
 
 
 class StepMessage(msgspec.Struct):

@@ -1,0 +1,19 @@
+"""An alarm: a verdict a person may act on. The judge makes them; the incident book turns them into incidents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anomaly.incidents.transition import Evidence, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One finding in one record. Steps are millionths; `layers` are suspects, the most probable origin first."""
+
+    kind: str
+    severity: Severity
+    first_step: int
+    evidence: tuple[Evidence, ...]
+    layers: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()

@@ -1,0 +1,97 @@
+"""Every kind of incident: its family, its severity, what it is called and what to do. One table for all of it.
+
+Severity says what to do: critical = act now, the run burns money or its state is lost; warning = look today; info =
+goes to the log only. The severity here is what a confirmed finding of that kind gets; the judge may raise it (a loss
+that diverged far) or lower it (a spike that came back).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anomaly.incidents.transition import Severity
+
+INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind. Findings of one `cause_group` in a run belong to one incident."""
+
+    name: str
+    family: str
+    severity: Severity
+    title: str
+    advice: str
+
+    @property
+    def cause_group(self) -> str:
+        """Training dynamics are one cause; ranks, telemetry and identity are watched apart."""
+        return self.family if self.family in ("ranks", "telemetry", "identity") else "training"
+
+    @property
+    def runbook(self) -> str:
+        """Where people read on."""
+        return f"docs/kinds.md#{self.name}"
+
+
+_ROLL_BACK = "Stop the run and go back to the last good checkpoint"
+_LOOK_AT_DATA = "look at the batches read since the first bad step"
+
+_TABLE: tuple[tuple[str, str, Severity, str, str], ...] = (
+    ("nonfinite_loss", "nonfinite", CRITICAL, "Non-finite loss", f"{_ROLL_BACK}; {_LOOK_AT_DATA} and lower the learning rate or precision risk before restarting."),
+    ("nonfinite_gradient", "nonfinite", CRITICAL, "Non-finite gradient", f"{_ROLL_BACK}; check the named layer's backward pass and the loss scale, and skip the batch if it repeats."),
+    ("nonfinite_activation", "nonfinite", CRITICAL, "Non-finite activation", f"{_ROLL_BACK}; check the named layer's inputs and its range in the training precision."),
+    ("nonfinite_weight", "nonfinite", CRITICAL, "Non-finite weights", f"{_ROLL_BACK}: every checkpoint since the first bad step is lost; check the named layer's last update and the host's memory."),
+    ("nonfinite_unknown", "special", CRITICAL, "Non-finite values", f"{_ROLL_BACK}; the source is not known: report gradient, activation and weight counts apart."),
+    ("loss_scale_collapse", "precision", WARNING, "Loss scale collapses", "Gradients overflow again and again: lower the learning rate, or train in bfloat16."),
+    ("underflow", "precision", WARNING, "Gradients underflow", "More and more gradients are exactly zero: raise the loss scale, or train in bfloat16."),
+    ("outlier_growth", "precision", WARNING, "Activations grow", "Look at the named layer before its range ends in NaN: its normalisation, its learning rate, weight decay."),
+    ("gradient_spike", "gradient", WARNING, "Gradient spike", f"If the loss does not recover, go back to the last good checkpoint; {_LOOK_AT_DATA}; consider clipping."),
+    ("layer_gradient_spike", "gradient", WARNING, "Gradient spike in one layer", f"Check the named layer and its inputs; {_LOOK_AT_DATA}."),
+    ("gradient_explosion", "gradient", WARNING, "Gradients explode", "Lower the learning rate or clip; go back to the last good checkpoint if the loss follows."),
+    ("gradient_vanishing", "gradient", WARNING, "Gradient vanishes", "Check what feeds the named layer: saturation, a dead branch, a wrong detach, the loss scale."),
+    ("gradient_dead", "gradient", WARNING, "Gradient is exactly zero", "The named layer no longer learns: look for a detach, a dead branch or an unused module."),
+    ("gradient_noise", "gradient", WARNING, "Gradient noise grows", f"Check the named layer and the batch composition; {_LOOK_AT_DATA}."),
+    ("clip_saturation", "gradient", INFO, "Clipping at nearly every step", "The clipping threshold now sets the step size: raise it, or lower the learning rate."),
+    ("missing_zero_grad", "gradient", WARNING, "Gradients accumulate", "The norm grows with every step as if gradients were never cleared: check zero_grad."),
+    ("dead_units", "activation", WARNING, "Units die", "More units of the named layer are always zero: lower the learning rate, check its initialisation."),
+    ("saturation", "activation", WARNING, "Units saturate", "Outputs are pinned to their ends: check the named layer's inputs and scale."),
+    ("variance_collapse", "activation", WARNING, "Activations collapse", "The named layer's outputs lose their spread: check normalisation and residual paths."),
+    ("residual_gain_outlier", "activation", WARNING, "One rank's residual gain differs", "Compare the named rank's hardware and inputs with its peers: silent data corruption looks like this."),
+    ("attention_logit_growth", "activation", WARNING, "Attention logits grow", "Attention becomes one-hot: consider query-key normalisation or a lower learning rate."),
+    ("weights_frozen", "weight", WARNING, "Weights no longer move", "The named layer has a gradient but no update: check the optimiser's parameter groups."),
+    ("update_ratio_high", "weight", WARNING, "Updates too large", "Check learning rate, its schedule and the optimiser's state; go back to the last good checkpoint if the loss follows."),
+    ("update_ratio_low", "weight", WARNING, "Updates too small", "Check learning rate, clipping and the optimiser's state."),
+    ("weight_blowup", "weight", WARNING, "Weights blow up", "Check weight decay and the learning rate of the named layer."),
+    ("poor_initialisation", "weight", WARNING, "Poor initialisation", "Restart with another initialisation of the named layer."),
+    ("lr_schedule", "weight", WARNING, "Learning rate off its schedule", "Compare with the schedule you meant; stop the run if the loss follows."),
+    ("optimizer_state_lost", "weight", WARNING, "Optimiser state lost at a resume", "Check that the optimiser's state was saved and loaded."),
+    ("loss_spike_transient", "loss", INFO, "Loss spike that recovered", "Nothing now; if they become frequent, look at the data."),
+    ("loss_spike_persistent", "loss", WARNING, "Loss spike that stays", f"Go back to the last good checkpoint; {_LOOK_AT_DATA}, or lower the learning rate."),
+    ("loss_divergence", "loss", WARNING, "Loss climbs", "The run is getting worse slowly: lower the learning rate or go back to the last good checkpoint."),
+    ("loss_plateau", "loss", WARNING, "Loss no longer falls", "Check learning rate, data and that gradients reach every layer."),
+    ("flat_from_start", "loss", WARNING, "Loss never fell", "Check learning rate, labels and that gradients reach every layer."),
+    ("loss_out_of_range", "loss", WARNING, "Loss out of range", "The loss has a value it cannot have: check labels, masks and the loss function."),
+    ("loss_collapse", "loss", WARNING, "Loss falls off a cliff", "Too good to be true: look for a leak of the labels or a data loader stuck on one batch."),
+    ("overfit", "loss", WARNING, "Validation loss rises", "Stop or regularise; the best checkpoint is before the first bad step."),
+    ("eval_regression", "loss", WARNING, "Evaluation got worse", "Compare the checkpoint before the first bad step; check the evaluation data."),
+    ("bad_batch", "data", WARNING, "Bad batch on one rank", "Look at the named rank's batch at the first bad step."),
+    ("repeated_batch", "data", WARNING, "The same batch again and again", "The data loader is stuck: check its workers, sampler and seed."),
+    ("replica_divergence", "ranks", CRITICAL, "Replicas differ", "Ranks that must agree hold different weights: stop, go back to the last good checkpoint and check the named rank."),
+    ("rank_gradient_outlier", "ranks", WARNING, "One rank's gradient differs", "Compare the named rank's data and hardware with its peers."),
+    ("straggler", "ranks", WARNING, "One rank is slow", "Check the named rank's host: clocks, temperature, network, other jobs."),
+    ("throughput_drop", "telemetry", WARNING, "Steps became slower", "Check data loading, storage and network."),
+    ("run_silent", "telemetry", CRITICAL, "Run went silent", "The job may hang or be dead: look at its host and its scheduler."),
+    ("partial_telemetry", "telemetry", WARNING, "A rank or layer no longer reports", "Look at the named rank's process and host."),
+    ("resume_corruption", "restart", WARNING, "The resumed run is not the one that stopped", "Check that weights, optimiser, data position and seeds were restored."),
+    ("router_collapse", "special", WARNING, "Experts collapse", "The router sends everything to few experts: check its auxiliary loss and its learning rate."),
+    ("rl_kl", "special", WARNING, "KL leaves its band", "The policy moves too fast: lower the learning rate or raise the KL penalty."),
+    ("rl_entropy", "special", WARNING, "Policy entropy leaves its band", "The policy collapses: raise the entropy bonus or lower the learning rate."),
+    ("rl_reward", "special", WARNING, "Reward leaves its band", "Check the environment and the reward model."),
+    ("duplicate_run", "identity", WARNING, "Two jobs report under one run id", "Stop one of the jobs, or give it a run id of its own."),
+    ("resize", "identity", INFO, "World size changed", "Nothing to do if the resize was meant."),
+    ("series_shift", "special", WARNING, "A series of yours shifted", "Look at the named series; its meaning is yours."),
+)
+
+KINDS: dict[str, Kind] = {row[0]: Kind(*row) for row in _TABLE}
