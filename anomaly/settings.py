@@ -1,0 +1,172 @@
+"""Settings: one table, from which flags, environment names, ``anomaly config`` and the documentation follow.
+
+A setting called ``metrics_address`` is ``metrics_address = …`` in ``anomaly.toml``, ``ANOMALY_METRICS_ADDRESS`` in the
+environment and ``--metrics-address`` on the command line; the later one wins (`anomaly.settings_sources` reads them).
+`Settings` is frozen and checked when it is made: all that is wrong is raised together, as one `SettingsError`.
+
+The hook in a training loop reads the same names: nothing heavier than `anomaly.topics` is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from anomaly.errors import SettingsError
+from anomaly.settings_checks import address, between, log_level, name, not_empty, servers, watch_tables
+from anomaly.topics import Topics
+
+T = TypeVar("T")
+Check = Callable[[Any], str | None]
+"""What is wrong with a value and what to do about it, or None."""
+
+MASKED = "********"
+_NEEDED = {
+    str: "text is needed; put it in quotes",
+    int: "a whole number is needed",
+    float: "a number is needed",
+    bool: "true or false is needed",
+    tuple: "a list of tables is needed; write [[watch]]",
+}
+
+
+def _setting(default: T, help_text: str, check: Check | None = None, *, secret: bool = False, flag: bool = True) -> Any:
+    """A row of the table. `flag` is False where only ``anomaly.toml`` can hold the value."""
+    return field(default=default, metadata={"help": help_text, "check": check, "secret": secret, "flag": flag})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its default, its meaning and its limits."""
+
+    bootstrap_servers: str = _setting(
+        "127.0.0.1:9092", "Kafka brokers to start from, HOST:PORT, separated by commas", servers
+    )
+    topic_prefix: str = _setting("training", "start of every topic's name; a team may have its own", name)
+    group: str = _setting("", "the workers' consumer group; empty means <topic_prefix>.anomaly", name)
+    data_dir: str = _setting("anomaly-data", "folder for local files that may be deleted at any time", not_empty)
+    metrics_address: str = _setting(
+        "127.0.0.1:9464", "HOST:PORT of /metrics, /healthz and /readyz; port 0 takes a free one", address
+    )
+    development_broker: bool = _setting(
+        False, "the broker is the embedded one: producers are not idempotent and send one record a batch"
+    )
+    partitions: int = _setting(32, "partitions of topics that the worker creates", between(1, 10_000))
+    replication_factor: int = _setting(
+        0, "copies of each partition of topics that the worker creates; 0 means 3, or fewer with fewer brokers",
+        between(0, 15),
+    )  # fmt: skip
+    telemetry_retention_days: float = _setting(
+        7.0, "days that telemetry is kept in topics that the worker creates", between(0.01, 3650)
+    )
+    max_message_bytes: int = _setting(
+        4 << 20, "largest telemetry message in bytes, in topics that the worker creates", between(65_536, 15 << 20)
+    )
+    snapshot_seconds: float = _setting(
+        1.0, "seconds between two saves of changed states; more means less writing and a longer replay after a crash",
+        between(0.1, 60),
+    )  # fmt: skip
+    session_timeout_seconds: float = _setting(
+        6.0, "seconds without a heartbeat after which Kafka gives a worker's partitions to another", between(6, 300)
+    )
+    false_warnings_per_million_steps: float = _setting(
+        10.0, "false warnings that a healthy run may raise in a million steps; less means slower detection",
+        between(0.01, 10_000),
+    )  # fmt: skip
+    max_series_per_run: int = _setting(
+        100_000, "series (layer times signal) that one run may have; further layers are refused", between(1, 10_000_000)
+    )
+    max_runs_per_partition: int = _setting(
+        10_000, "runs that one partition may hold; records of further runs are refused", between(1, 1_000_000)
+    )
+    max_metric_runs: int = _setting(
+        500, "runs with series of their own in /metrics; the longest silent ones make room", between(0, 100_000)
+    )
+    log_level: str = _setting("info", "debug, info, warning or error", log_level)
+    watch: tuple[dict[str, Any], ...] = _setting(
+        (), "[[watch]] tables: a river detector for chosen series", watch_tables, flag=False
+    )
+
+    def __post_init__(self) -> None:
+        found = ((row.name, row.problem(getattr(self, row.name))) for row in ROWS.values())
+        problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
+        if problems:
+            raise SettingsError(problems)
+
+    @property
+    def topics(self) -> Topics:
+        """The names of the topics and of the consumer group."""
+        return Topics(self.topic_prefix, self.group)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting as flags, environment and documentation show it."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    check: Check | None
+    secret: bool
+    flag: bool
+
+    @property
+    def option(self) -> str:
+        """``--metrics-address``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> str:
+        """``ANOMALY_METRICS_ADDRESS``."""
+        return "ANOMALY_" + self.name.upper()
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with `value` and what to do about it, or None. A secret is not repeated."""
+        problem = self.type_problem(value)
+        if problem is None and self.check is not None:
+            problem = self.check(value)
+        return problem.replace(repr(value), MASKED) if problem is not None and self.secret else problem
+
+    def type_problem(self, value: Any) -> str | None:
+        """What is wrong with the type of `value`, or None. A whole number is a number; true is none."""
+        allowed = (float, int) if self.kind is float else self.kind
+        if isinstance(value, allowed) and (self.kind is bool or not isinstance(value, bool)):
+            return None
+        return f"got {MASKED if self.secret else repr(value)}, {_NEEDED[self.kind]}"
+
+    def shown(self, value: Any) -> str:
+        """The value as ``anomaly config`` prints it, in TOML; a secret that is set shows as stars."""
+        if self.secret and value:
+            return f'"{MASKED}"'
+        return toml_text(value)
+
+
+def _rows() -> Mapping[str, Row]:
+    # The defaults' own types: annotations are strings here, and every default is of exactly the type its setting has.
+    return {
+        entry.name: Row(entry.name, type(entry.default), entry.default, **entry.metadata) for entry in fields(Settings)
+    }
+
+
+ROWS = _rows()
+
+
+def toml_text(value: Any) -> str:
+    """`value` as TOML.
+
+    >>> print(toml_text("a"), toml_text(True), toml_text(({"detector": "ADWIN"},)))
+    "a" true [{ detector = "ADWIN" }]
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {toml_text(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_text(entry) for entry in value) + "]"
+    return repr(value)
