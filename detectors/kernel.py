@@ -1,0 +1,247 @@
+"""The judge of one tile: 16 slots, every chart, one pass; compiled by numba.
+
+Shift found: a jump that lasts two readings or more (`spike`, within 2 readings) and a level that moved by about
+one deviation or more, or drifts away (`shift`, after (h + 1.2) / (d - k) readings for a shift of d deviations).
+Single outliers are no alarm; `z` shows them.
+
+Formula, per slot, letters as in the code; judge first, learn after:
+
+    y = transform(x)                    z = (y - (level + slope)) / (1.2533 * scale)
+    m = min(|z|, |previous z|), 0 if the signs differ              spike = sign(z) * m / L
+    L = max(design, 1.25 * tail) * evidence * (1 + 24 / (n + 4))
+    w = (z - r * previous z) / sqrt(1 - r^2), clipped at +-4       r = lag-1 autocorrelation (echo)
+    up = max(0, up + w - k), down = max(0, down - w - k)           shift = up / H or -down / H
+    H = max(h, 1.3 * shift_tail) * evidence * (1 + 24 / (n + 4))
+
+and both ratios are at most (departure / effect), the departure being the smaller of the last two innovations, or
+|fast - level - slope| for the CUSUM; |ratio| >= 1 is an alarm.  level and slope: least-squares line over the first
+readings, then fading memory (gains 2(2n+1)/((n+1)(n+2)) and 6/((n+9)(n+10)), floored at their rates); scale: mean
+|innovation| clipped at 4 deviations, starting from a prior worth 8 readings.  After an alarm the reference is
+frozen until z is back; after 30 readings it starts again at the fast mean as if it had 8 readings, so a run that
+goes on at a new level is learned within 100 readings and alarms stop.
+
+Knobs: profiles.py (per kind), levels.py (design levels from the budget), `evidence` (factor on both levels; 2 asks
+for twice the evidence).  False alarms: figures in the tests, tests/detectors/test_run_length.py.
+Sibling: climb.py for losses that rise slowly against their own noise; runlength.py for exact conditions.
+Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the gains), own tails after trials on real runs.
+
+No fastmath at all: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice
+with constant distances between rows, and is not inlined into the loop over tiles: both are what lets LLVM
+vectorise it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .profiles import SHARE_EPS
+from .rows import FIELDS, LANES, NOT_MEASURED, Knob, Row
+
+__all__ = ["judge_tiles"]
+
+F = np.float32
+_I = np.int32
+_W = LANES
+_TILE = FIELDS * LANES
+
+_ZERO, _ONE, _TWO, _HALF = F(0.0), F(1.0), F(2.0), F(0.5)
+_DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
+_SHARE_EPS = F(SHARE_EPS)
+_LINEAR_BOUND = F(1e30)  # so that no difference of two readings overflows
+_TINY = F(1e-30)
+_TAIL_FACTOR, _SHIFT_TAIL_FACTOR = F(1.25), F(1.3)
+_TAIL_KEPT = F(0.9995)
+_CLIP = F(4.0)
+_Z_BOUND = F(64.0)
+_ECHO_BOUND, _ECHO_RATE = F(0.95), F(0.005)
+_FAST_RATE = F(0.2)
+_HOLD, _AGAIN = F(30.0), F(8.0)
+_BACK = F(2.0)
+_DRAIN = F(2.0)
+_SUM_CAP = F(1.25)
+
+_THREE, _FOUR, _SIX, _EIGHT, _NINE, _TEN, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(9.0), F(10.0), F(16.0)
+_CAUTION = F(24.0)
+
+_N, _LEVEL, _SLOPE, _SCALE, _TAIL, _UP, _DOWN, _SHIFT_TAIL = (int(row) * _W for row in list(Row)[:8])
+_PEAK, _AGE, _FAST, _ZERO_RUN, _LONGEST, _HOLD_ROW, _PREVIOUS, _ECHO = (int(row) * _W for row in list(Row)[8:])
+_Z, _SPIKE, _SHIFT, _CODE = _W, 2 * _W, 3 * _W, 4 * _W
+_K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_SLACK, _K_SPIKE = (
+    int(knob) * _W for knob in list(Knob)[:8]
+)
+_K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
+
+
+@njit(inline="always", error_model="numpy")  # type: ignore[misc]
+def log2(x: Any) -> Any:
+    """log2 of a positive float32, error below 2e-7; a polynomial on its bits, as libm's costs 6-10 ns."""
+    bits = F(x).view(_I)
+    exponent = _I(_I(bits - _I(0x3F3504F3)) >> _I(23))
+    mantissa = _I(bits - _I(exponent << _I(23))).view(F)
+    s = (mantissa - _ONE) / (mantissa + _ONE)
+    q = s * s
+    return F(exponent) + s * (F(2.8853900) + q * (F(0.9617967) + q * (F(0.5770780) + q * F(0.4121986))))
+
+
+@njit(inline="always", error_model="numpy")  # type: ignore[misc]
+def most(a: Any, b: Any) -> Any:
+    """The larger of two numbers, in the form that becomes one vector instruction."""
+    return a if a > b else b
+
+
+@njit(inline="always", error_model="numpy")  # type: ignore[misc]
+def least(a: Any, b: Any) -> Any:
+    """The smaller of two numbers."""
+    return a if a < b else b
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -> None:
+    for i in range(_W):
+        linear = knobs[_K_LINEAR + i] > _ZERO
+        logit = knobs[_K_LOGIT + i] > _ZERO
+        given = work[i]
+        b = F(given).view(_I)
+        finite = (b & _I(0x7F800000)) != _I(0x7F800000)
+        measured = b != _I(NOT_MEASURED)
+        raw = given if finite else _ONE
+        share = least(most(raw, _ZERO), _ONE)
+        argument = (share + _SHARE_EPS) / (_ONE - share + _SHARE_EPS) if logit else raw
+        positive = argument > _ZERO
+        y = log2(argument if positive else _ONE) - knobs[_K_OFFSET + i] * offset
+        y = least(most(raw, -_LINEAR_BOUND), _LINEAR_BOUND) if linear else y
+        live = finite & (linear | positive) & (abs(y) <= _LINEAR_BOUND)
+
+        n, level, slope = state[_N + i], state[_LEVEL + i], state[_SLOPE + i]
+        fresh = n < _HALF
+        size = abs(level) if level != _ZERO else _ZERO
+        unit = size if linear else _ONE
+        per_unit = _ONE / (unit + _TINY)
+        deviation = most(state[_SCALE + i], knobs[_K_FLOOR + i] * unit + _TINY) * _DEVIATION
+        innovation = _ZERO if fresh else y - (level + slope)
+        z = least(most(innovation * (_ONE / deviation), -_Z_BOUND), _Z_BOUND)
+        recent = _ONE / (n + _EIGHT)
+        previous = state[_PREVIOUS + i]
+        echo = least(most(state[_ECHO + i], _ZERO), _ECHO_BOUND)
+        caution = evidence * (_ONE + _CAUTION * recent)
+        ready = live & (n >= knobs[_K_WARM + i])
+        per_up = knobs[_K_UP + i] * per_unit
+        per_down = knobs[_K_DOWN + i] * per_unit
+
+        # spike: the smaller of the last two, if on one side
+        m = least(abs(z), abs(previous)) if z * previous > _ZERO else _ZERO
+        tail = state[_TAIL + i]
+        spike_level = most(knobs[_K_SPIKE + i], _TAIL_FACTOR * tail) * caution
+        ratio = m * least(_ONE / spike_level, deviation * (per_up if z > _ZERO else per_down))
+        spike_ratio = (ratio if z > _ZERO else -ratio) if ready else _ZERO
+
+        # shift: CUSUM of whitened z
+        w = (z - echo * previous) / np.sqrt(_ONE - echo * echo)
+        w = least(most(w, -_CLIP), _CLIP)
+        shift_tail = state[_SHIFT_TAIL + i]
+        shift_level = most(knobs[_K_SHIFT + i], _SHIFT_TAIL_FACTOR * shift_tail) * caution
+        slack = knobs[_K_SLACK + i]
+        cap = _SUM_CAP * shift_level
+        old_up, old_down = state[_UP + i], state[_DOWN + i]
+        up = least(most(old_up + w - slack, _ZERO), cap)
+        down = least(most(old_down - w - slack, _ZERO), cap)
+        fast = y if fresh else state[_FAST + i] + _FAST_RATE * (y - state[_FAST + i])
+        departure = fast - (level + slope)
+        per_level = _ONE / shift_level
+        rise = least(up * per_level, most(departure, _ZERO) * per_up)
+        fall = least(down * per_level, most(-departure, _ZERO) * per_down)
+        shift_ratio = (rise if rise >= fall else -fall) if ready else _ZERO
+
+        # hold: the reference is frozen from the alarm until z is back; after _HOLD readings it starts again
+        alarm = (abs(spike_ratio) >= _ONE) | (abs(shift_ratio) >= _ONE)
+        hold = state[_HOLD_ROW + i]
+        held = hold > _ZERO
+        drain = _DRAIN if held & (abs(z) < _ONE) else _ZERO
+        up = most(up - drain, _ZERO)
+        down = most(down - drain, _ZERO)
+        sums = most(up, down)
+        away = alarm | (held & ((abs(z) >= _BACK) | (sums >= _HALF * shift_level)))
+        hold = hold + _ONE if away else _ZERO
+        again = hold >= _HOLD
+        learn = live & (not away)
+
+        # learn
+        clipped = least(most(innovation, -_CLIP * deviation), _CLIP * deviation)
+        gain = most(knobs[_K_LEVEL_RATE + i], _TWO * (_TWO * n + _ONE) / ((n + _ONE) * (n + _TWO)))
+        slope_gain = most(knobs[_K_SLOPE_RATE + i], _SIX * recent * recent)
+        new_level = y if fresh else level + slope + gain * clipped
+        new_slope = least(slope + slope_gain * clipped, knobs[_K_TOP + i])
+        first_unit = abs(y) if linear else _ONE
+        scale = knobs[_K_PRIOR + i] * first_unit if fresh else state[_SCALE + i]
+        scale_gain = most(knobs[_K_SCALE_RATE + i], recent)
+        new_scale = scale if fresh else scale + scale_gain * (abs(clipped) - scale)
+        zc = least(most(z, -_THREE), _THREE)
+        pc = least(most(previous, -_THREE), _THREE)
+        echo_gain = most(_ECHO_RATE, recent)
+        old_echo = state[_ECHO + i]
+        new_echo = old_echo + echo_gain * (zc * pc - old_echo)
+        new_tail = most(tail * _TAIL_KEPT, least(m, spike_level))
+        quiet = sums <= _ZERO
+        peak = state[_PEAK + i]
+        new_shift_tail = most(shift_tail * _TAIL_KEPT, peak if quiet else _ZERO)
+        new_peak = _ZERO if quiet else most(peak, sums)
+
+        same_side = (up > down) == (old_up > old_down)
+        age = _ZERO if quiet else (state[_AGE + i] + _ONE if same_side else _ONE)
+
+        state[_N + i] = (_AGAIN if again else n + _ONE) if learn | (live & again) else n
+        state[_LEVEL + i] = (fast if again else (new_level if learn else level)) if live else level
+        state[_SLOPE + i] = (_ZERO if again else (new_slope if learn else slope)) if live else slope
+        state[_SCALE + i] = new_scale if learn else state[_SCALE + i]
+        state[_TAIL + i] = new_tail if learn else tail
+        state[_UP + i] = (_ZERO if again else up) if live else old_up
+        state[_DOWN + i] = (_ZERO if again else down) if live else old_down
+        state[_SHIFT_TAIL + i] = new_shift_tail if learn else (most(shift_tail, least(sums, shift_level)) if live & again else shift_tail)
+        state[_PEAK + i] = (_ZERO if again else new_peak) if live else peak
+        state[_AGE + i] = (_ZERO if again else age) if live else state[_AGE + i]
+        state[_FAST + i] = fast if live else state[_FAST + i]
+        state[_HOLD_ROW + i] = (_ZERO if again else hold) if live else state[_HOLD_ROW + i]
+        state[_PREVIOUS + i] = (_ZERO if again else z) if live else previous
+        state[_ECHO + i] = new_echo if learn else old_echo
+
+        # zeros
+        zero = finite & (not linear) & (not logit) & (raw == _ZERO)
+        run, longest = state[_ZERO_RUN + i], state[_LONGEST + i]
+        due = most(_THREE, _THREE * longest)
+        ended = live & (run > _ZERO)
+        state[_ZERO_RUN + i] = run + _ONE if zero else (_ZERO if live else run)
+        state[_LONGEST + i] = most(longest, least(run, due)) if ended else longest
+
+        top = most(abs(spike_ratio), abs(shift_ratio))
+        work[_Z + i] = z if live else _ZERO
+        work[_SPIKE + i] = spike_ratio
+        work[_SHIFT + i] = shift_ratio
+        work[_CODE + i] = (
+            (_ONE if (not finite) & measured else _ZERO)
+            + (_TWO if top >= _ONE else _ZERO)
+            + (_FOUR if zero & (run + _ONE >= due) else _ZERO)
+            + (_EIGHT if top >= _HALF else _ZERO)
+            + (_SIXTEEN if finite & (not linear) & (raw < _ZERO) else _ZERO)
+        )
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def judge_tiles(
+    state: Any, knobs: Any, x: Any, evidence: Any, offset: Any, z: Any, spike: Any, shift: Any, work: Any
+) -> Any:
+    """Judge one record; arrays flat, float32: state and knobs [tiles * 256], work [5 * 16], others [tiles * 16]."""
+    flags = 0
+    for t in range(x.size // _W):
+        first = t * _W
+        for i in range(_W):
+            work[i] = x[first + i]
+        _judge_tile(state[t * _TILE : (t + 1) * _TILE], knobs[t * _TILE : (t + 1) * _TILE], work, evidence, offset)
+        for i in range(_W):
+            z[first + i] = work[_Z + i]
+            spike[first + i] = work[_SPIKE + i]
+            shift[first + i] = work[_SHIFT + i]
+            flags |= _I(work[_CODE + i])
+    return flags

@@ -1,0 +1,187 @@
+"""The state of all series of one run as one block of float32, and the call that judges a record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernel import judge_tiles
+from .levels import BUDGET, shift_level, spike_level
+from .profiles import PROFILES, SHARE_EPS, Profile, Transform
+from .rows import FIELDS, LANES, NOT_MEASURED, Knob, Row
+
+__all__ = ["Reading", "Slab"]
+
+_BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
+_DEVIATION = 1.2533141
+_FREE_SLOPE = 1e30
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a person needs to see of one slot, in the signal's own unit.
+
+    value: the last reading given, NaN if it was not measured.  expected: the reference.  scale: one deviation,
+    measured upwards from `expected`.  z: the last reading in deviations, 0.0 if not judged.  since: readings
+    since the onset of the present excursion, as the larger CUSUM has it; 0 = none.
+    """
+
+    value: float
+    expected: float
+    scale: float
+    z: float
+    since: int
+
+
+class Slab:
+    """All slots of one run: profiles uint8 [n] -> state float32 [tiles, FIELDS, LANES], 64 bytes a slot.
+
+    z, spike, shift: float32 [n], filled by judge() and overwritten by the next; scratch, not state.
+    `spike` and `shift` are the statistic over its alarm level, signed upwards: |ratio| >= 1 is an alarm.
+    `z` is the reading alone, in deviations: for breadth over layers and for readings that stand for many steps.
+    budget: false warnings per million steps that all slots together may give (levels.py).
+    """
+
+    __slots__ = (
+        "_knobs", "_offset", "_pads", "_state", "_work", "_x", "budget", "profiles", "shift", "spike", "z",
+    )  # fmt: skip
+
+    def __init__(self, profiles: NDArray[np.uint8], budget: float = BUDGET) -> None:
+        self.budget = budget
+        self._offset = 0.0
+        self._state = np.zeros(0, np.float32)
+        self._adopt(np.asarray(profiles, np.uint8))
+
+    def __len__(self) -> int:
+        return int(self.profiles.size)
+
+    def grow(self, profiles: NDArray[np.uint8]) -> None:
+        """Append slots with these profiles (uint8 [m]); what is known stays, scratch is emptied."""
+        self._adopt(np.concatenate([self.profiles, np.asarray(profiles, np.uint8)]))
+
+    def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0) -> int:
+        """Judge one record, then learn it; returns the Flag bits of all slots together.
+
+        x: float32 [n], raw; the bits NOT_MEASURED leave a slot's state alone, as does any other NaN or infinity.
+        evidence: factor on all alarm levels (2.0 = twice the evidence).  offset: log2(learning rate), for
+        LOG2_OVER_LR; not finite (a learning rate of 0) = those slots are not measured.  ValueError if x has
+        another length.
+        """
+        if x.shape != self.profiles.shape:
+            raise ValueError(
+                f"a record must have one value per slot: got shape {x.shape}, the slab has {self.profiles.size} "
+                "slots; grow() it or fill the missing with NOT_MEASURED"
+            )
+        self._x[: x.size] = x
+        self._offset = offset
+        z, spike, shift = self._pads
+        flags: int = judge_tiles(
+            self._state, self._knobs, self._x, np.float32(evidence), np.float32(offset), z, spike, shift, self._work
+        )  # fmt: skip
+        return flags
+
+    def row(self, row: Row) -> NDArray[np.float32]:
+        """A copy of one row of state for all slots: float32 [n]."""
+        return self._tiles()[:, row, :].reshape(-1)[: self.profiles.size]
+
+    def dead(self, minimum: int = 3) -> NDArray[np.intp]:
+        """Slots exactly 0 for at least `minimum` readings and 3 times their longest healthy run of zeros."""
+        run = self.row(Row.ZERO_RUN)
+        return np.flatnonzero(run >= np.maximum(minimum, 3.0 * self.row(Row.LONGEST_ZERO)))
+
+    def describe(self, slot: int) -> Reading:
+        """What is known of one slot, in the signal's own unit."""
+        state = self._tiles()[slot // LANES, :, slot % LANES].astype(float)
+        profile = PROFILES[self.profiles[slot]]
+        unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
+        deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
+        reference = state[Row.LEVEL] + state[Row.SLOPE]
+        expected = self._inverse(profile.transform, reference)
+        above = self._inverse(profile.transform, reference + deviation)
+        return Reading(
+            value=float(self._x[slot]),
+            expected=expected,
+            scale=above - expected,
+            z=float(self.z[slot]),
+            since=int(state[Row.AGE]),
+        )
+
+    def dump(self) -> bytes:
+        """The state; profiles and budget are not in it."""
+        return self._state.tobytes()
+
+    @classmethod
+    def load(cls, profiles: NDArray[np.uint8], state: bytes, budget: float = BUDGET) -> Slab:
+        """A slab that continues exactly as the dumped one; ValueError if the state is not of these profiles."""
+        slab = cls(profiles, budget)
+        if len(state) != slab._state.nbytes:
+            raise ValueError(
+                f"state of {len(slab)} slots must have {slab._state.nbytes} bytes, got {len(state)}; "
+                "load it with the profiles it was dumped with"
+            )
+        slab._state[:] = np.frombuffer(state, np.float32)
+        return slab
+
+    def _tiles(self) -> NDArray[np.float32]:
+        return self._state.reshape(-1, FIELDS, LANES)
+
+    def _adopt(self, profiles: NDArray[np.uint8]) -> None:
+        """Take a (longer) list of profiles: make room in the state, make scratch and constants anew."""
+        self.profiles = profiles
+        width = -(-profiles.size // LANES) * LANES
+        state = np.zeros(width * FIELDS, np.float32)
+        state[: self._state.size] = self._state
+        self._state = state
+        self._x = np.full(width, _BLANK)
+        self._work = np.zeros(5 * LANES, np.float32)
+        self._pads = (np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32))
+        self.z, self.spike, self.shift = (pad[: profiles.size] for pad in self._pads)
+        self._knobs = _knobs(profiles.tobytes(), self.budget)
+
+    def _inverse(self, transform: Transform, y: float) -> float:
+        """From the transformed unit back to the signal's own."""
+        if transform is Transform.LINEAR:
+            return y
+        if transform is Transform.LOG2_OVER_LR:
+            y += self._offset if math.isfinite(self._offset) else 0.0
+        power = 2.0 ** min(y, 1000.0)
+        if transform is Transform.LOGIT:
+            return min(max((power * (1.0 + SHARE_EPS) - SHARE_EPS) / (1.0 + power), 0.0), 1.0)
+        return power
+
+
+@lru_cache(maxsize=256)
+def _knobs(profiles: bytes, budget: float) -> NDArray[np.float32]:
+    """The constants of a whole slab, flat float32 [tiles * 256]; one copy for all runs of a layout."""
+    slots = len(profiles)
+    table = np.array([_column(profile, slots, budget) for profile in PROFILES], np.float32)
+    width = -(-slots // LANES) * LANES
+    columns = np.zeros((width, len(Knob)), np.float32)
+    columns[:slots] = table[np.frombuffer(profiles, np.uint8)]
+    return np.ascontiguousarray(columns.reshape(-1, LANES, len(Knob)).transpose(0, 2, 1)).reshape(-1)
+
+
+def _column(profile: Profile, slots: int, budget: float) -> list[float]:
+    """One slot's constants in the order of Knob."""
+    return [
+        float(profile.transform is Transform.LINEAR),
+        float(profile.transform is Transform.LOGIT),
+        float(profile.transform is Transform.LOG2_OVER_LR),
+        profile.level_rate,
+        profile.slope_rate,
+        profile.scale_rate,
+        profile.slack,
+        spike_level(slots, budget) * profile.caution,
+        shift_level(slots, budget, profile.slack) * profile.caution,
+        1.0 / profile.effect_up,
+        1.0 / profile.effect_down,
+        profile.floor,
+        profile.prior,
+        float(profile.warm),
+        0.0 if profile.ratchet else _FREE_SLOPE,
+        0.0,
+    ]
