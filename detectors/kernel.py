@@ -52,7 +52,7 @@ _DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
 _SHARE_EPS = F(SHARE_EPS)
 _LINEAR_BOUND = F(1e30)  # so that no difference of two readings overflows
 _TINY = F(1e-30)
-_TAIL_FACTOR, _SHIFT_TAIL_FACTOR = F(1.25), F(1.3)
+_TAIL_FACTOR, _SUM_TAIL_FACTOR = F(1.25), F(1.3)
 _TAIL_KEPT = F(0.9995)
 _CLIP = F(4.0)
 _Z_BOUND = F(64.0)
@@ -62,12 +62,15 @@ _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK = F(2.0)
 _DRAIN = F(2.0)
 _SUM_CAP = F(1.25)
+_SUSPECT, _PATIENCE = F(0.25), F(150.0)
+_SLOPE_KEPT = F(0.95)
+_SCALE_CLIP = F(2.5)
 
 _THREE, _FOUR, _SIX, _EIGHT, _NINE, _TEN, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(9.0), F(10.0), F(16.0)
 _CAUTION = F(24.0)
 
-_N, _LEVEL, _SLOPE, _SCALE, _TAIL, _UP, _DOWN, _SHIFT_TAIL = (int(row) * _W for row in list(Row)[:8])
-_PEAK, _AGE, _FAST, _ZERO_RUN, _LONGEST, _HOLD_ROW, _PREVIOUS, _ECHO = (int(row) * _W for row in list(Row)[8:])
+_N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
+_SUM, _PEAK, _SUM_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
 _Z, _SPIKE, _SHIFT, _CODE = _W, 2 * _W, 3 * _W, 4 * _W
 _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_SLACK, _K_SPIKE = (
     int(knob) * _W for knob in list(Knob)[:8]
@@ -124,88 +127,85 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         innovation = _ZERO if fresh else y - (level + slope)
         z = least(most(innovation * (_ONE / deviation), -_Z_BOUND), _Z_BOUND)
         recent = _ONE / (n + _EIGHT)
-        previous = state[_PREVIOUS + i]
-        echo = least(most(state[_ECHO + i], _ZERO), _ECHO_BOUND)
+        previous, lasting = state[_PREVIOUS + i], state[_LASTING + i]
+        old_echo = state[_ECHO + i]
+        echo = least(most(old_echo, _ZERO), _ECHO_BOUND)
         caution = evidence * (_ONE + _CAUTION * recent)
         ready = live & (n >= knobs[_K_WARM + i])
         per_up = knobs[_K_UP + i] * per_unit
         per_down = knobs[_K_DOWN + i] * per_unit
 
-        # spike: the smaller of the last two, if on one side
-        m = least(abs(z), abs(previous)) if z * previous > _ZERO else _ZERO
+        # spike: the smallest of the last three, if on one side
+        pair = least(abs(z), abs(previous)) if z * previous > _ZERO else _ZERO
+        m = least(pair, abs(lasting)) if z * lasting > _ZERO else _ZERO
         tail = state[_TAIL + i]
         spike_level = most(knobs[_K_SPIKE + i], _TAIL_FACTOR * tail) * caution
         ratio = m * least(_ONE / spike_level, deviation * (per_up if z > _ZERO else per_down))
         spike_ratio = (ratio if z > _ZERO else -ratio) if ready else _ZERO
 
         # shift: CUSUM of whitened z
-        w = (z - echo * previous) / np.sqrt(_ONE - echo * echo)
+        w = (z - echo * previous) * (_ONE / np.sqrt(_ONE - echo * echo))
         w = least(most(w, -_CLIP), _CLIP)
-        shift_tail = state[_SHIFT_TAIL + i]
-        shift_level = most(knobs[_K_SHIFT + i], _SHIFT_TAIL_FACTOR * shift_tail) * caution
+        old_sum, sum_tail = state[_SUM + i], state[_SUM_TAIL + i]
+        shift_level = most(knobs[_K_SHIFT + i], _SUM_TAIL_FACTOR * sum_tail) * caution
         slack = knobs[_K_SLACK + i]
-        cap = _SUM_CAP * shift_level
-        old_up, old_down = state[_UP + i], state[_DOWN + i]
-        up = least(most(old_up + w - slack, _ZERO), cap)
-        down = least(most(old_down - w - slack, _ZERO), cap)
+        upper = most(old_sum, _ZERO) + w - slack
+        lower = least(old_sum, _ZERO) + w + slack
+        total = upper if upper > _ZERO else least(lower, _ZERO)
+        if old_sum < _ZERO:
+            total = lower if lower < _ZERO else most(upper, _ZERO)
         fast = y if fresh else state[_FAST + i] + _FAST_RATE * (y - state[_FAST + i])
         departure = fast - (level + slope)
-        per_level = _ONE / shift_level
-        rise = least(up * per_level, most(departure, _ZERO) * per_up)
-        fall = least(down * per_level, most(-departure, _ZERO) * per_down)
-        shift_ratio = (rise if rise >= fall else -fall) if ready else _ZERO
+        effect = most(departure * per_up, _ZERO) if total > _ZERO else most(-departure * per_down, _ZERO)
+        ratio = least(abs(total) * (_ONE / shift_level), effect)
+        shift_ratio = (ratio if total > _ZERO else -ratio) if ready else _ZERO
 
-        # hold: the reference is frozen from the alarm until z is back; after _HOLD readings it starts again
+        # hold: from an alarm until z is back; after _HOLD readings the reference starts again
         alarm = (abs(spike_ratio) >= _ONE) | (abs(shift_ratio) >= _ONE)
-        hold = state[_HOLD_ROW + i]
-        held = hold > _ZERO
-        drain = _DRAIN if held & (abs(z) < _ONE) else _ZERO
-        up = most(up - drain, _ZERO)
-        down = most(down - drain, _ZERO)
-        sums = most(up, down)
-        away = alarm | (held & ((abs(z) >= _BACK) | (sums >= _HALF * shift_level)))
-        hold = hold + _ONE if away else _ZERO
-        again = hold >= _HOLD
-        learn = live & (not away)
+        held = state[_HELD + i]
+        drain = _DRAIN if (held > _ZERO) & (abs(z) < _ONE) else _ZERO
+        size = least(most(abs(total) - drain, _ZERO), _SUM_CAP * shift_level)
+        total = size if total > _ZERO else -size
+        away = alarm | ((held > _ZERO) & ((abs(z) >= _BACK) | (size >= _HALF * shift_level)))
+        hold = held + _ONE if away else _ZERO
+        again = live & (hold >= _HOLD)
+        age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
+        suspect = (size >= _SUSPECT * shift_level) & (age < _PATIENCE)
+        learn = live & (not away) & (not suspect)
 
         # learn
         clipped = least(most(innovation, -_CLIP * deviation), _CLIP * deviation)
         gain = most(knobs[_K_LEVEL_RATE + i], _TWO * (_TWO * n + _ONE) / ((n + _ONE) * (n + _TWO)))
         slope_gain = most(knobs[_K_SLOPE_RATE + i], _SIX * recent * recent)
-        new_level = y if fresh else level + slope + gain * clipped
-        new_slope = least(slope + slope_gain * clipped, knobs[_K_TOP + i])
-        first_unit = abs(y) if linear else _ONE
-        scale = knobs[_K_PRIOR + i] * first_unit if fresh else state[_SCALE + i]
-        scale_gain = most(knobs[_K_SCALE_RATE + i], recent)
-        new_scale = scale if fresh else scale + scale_gain * (abs(clipped) - scale)
-        zc = least(most(z, -_THREE), _THREE)
-        pc = least(most(previous, -_THREE), _THREE)
-        echo_gain = most(_ECHO_RATE, recent)
-        old_echo = state[_ECHO + i]
-        new_echo = old_echo + echo_gain * (zc * pc - old_echo)
+        new_level = (y if fresh else level + slope + gain * clipped) if learn else level + slope
+        new_slope = least(slope + slope_gain * clipped, knobs[_K_TOP + i]) if learn else slope * _SLOPE_KEPT
+        scale = knobs[_K_PRIOR + i] * (abs(y) if linear else _ONE) if fresh else state[_SCALE + i]
+        new_scale = scale if fresh else scale + most(knobs[_K_SCALE_RATE + i], recent) * (
+            least(abs(innovation), _SCALE_CLIP * deviation) - scale
+        )
+        new_echo = old_echo + most(_ECHO_RATE, recent) * (
+            least(most(z, -_THREE), _THREE) * least(most(previous, -_THREE), _THREE) - old_echo
+        )
         new_tail = most(tail * _TAIL_KEPT, least(m, spike_level))
-        quiet = sums <= _ZERO
         peak = state[_PEAK + i]
-        new_shift_tail = most(shift_tail * _TAIL_KEPT, peak if quiet else _ZERO)
-        new_peak = _ZERO if quiet else most(peak, sums)
+        quiet = size <= _ZERO
+        new_sum_tail = most(sum_tail * _TAIL_KEPT, peak if quiet else _ZERO)
 
-        same_side = (up > down) == (old_up > old_down)
-        age = _ZERO if quiet else (state[_AGE + i] + _ONE if same_side else _ONE)
-
-        state[_N + i] = (_AGAIN if again else n + _ONE) if learn | (live & again) else n
-        state[_LEVEL + i] = (fast if again else (new_level if learn else level)) if live else level
-        state[_SLOPE + i] = (_ZERO if again else (new_slope if learn else slope)) if live else slope
+        state[_N + i] = _AGAIN if again else (n + _ONE if learn else n)
+        state[_LEVEL + i] = fast if again else (new_level if live else level)
+        state[_SLOPE + i] = _ZERO if again else (new_slope if live else slope)
         state[_SCALE + i] = new_scale if learn else state[_SCALE + i]
+        state[_PREVIOUS + i] = _ZERO if again else (z if live else previous)
+        pair = pair if z > _ZERO else -pair
+        state[_LASTING + i] = _ZERO if again else (pair if live else lasting)
         state[_TAIL + i] = new_tail if learn else tail
-        state[_UP + i] = (_ZERO if again else up) if live else old_up
-        state[_DOWN + i] = (_ZERO if again else down) if live else old_down
-        state[_SHIFT_TAIL + i] = new_shift_tail if learn else (most(shift_tail, least(sums, shift_level)) if live & again else shift_tail)
-        state[_PEAK + i] = (_ZERO if again else new_peak) if live else peak
-        state[_AGE + i] = (_ZERO if again else age) if live else state[_AGE + i]
-        state[_FAST + i] = fast if live else state[_FAST + i]
-        state[_HOLD_ROW + i] = (_ZERO if again else hold) if live else state[_HOLD_ROW + i]
-        state[_PREVIOUS + i] = (_ZERO if again else z) if live else previous
         state[_ECHO + i] = new_echo if learn else old_echo
+        state[_SUM + i] = _ZERO if again else (total if live else old_sum)
+        state[_PEAK + i] = (_ZERO if quiet | again else most(peak, size)) if live else peak
+        state[_SUM_TAIL + i] = most(sum_tail, least(size, shift_level)) if again else (new_sum_tail if learn else sum_tail)
+        state[_AGE + i] = _ZERO if again else (age if live else state[_AGE + i])
+        state[_FAST + i] = fast if live else state[_FAST + i]
+        state[_HELD + i] = _ZERO if again else (hold if live else held)
 
         # zeros
         zero = finite & (not linear) & (not logit) & (raw == _ZERO)

@@ -79,6 +79,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile("weight", Transform.LOG2, 0.3, 0.5, floor=0.01, prior=0.05),
     Profile("seconds", Transform.LOG2, 0.6, NEVER, caution=1.25),
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
+    Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
 )
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""
 

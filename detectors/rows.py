@@ -25,18 +25,18 @@ class Row(IntEnum):
     LEVEL = 1  # reference level of y
     SLOPE = 2  # reference slope, y per reading
     SCALE = 3  # mean |innovation| of y
-    TAIL = 4  # largest |z| that lasted two readings while healthy, slowly forgotten
-    UP = 5  # CUSUM of whitened z, upwards
-    DOWN = 6  # CUSUM of whitened z, downwards
-    SHIFT_TAIL = 7  # largest CUSUM sum while healthy, slowly forgotten
-    PEAK = 8  # largest CUSUM sum of the present excursion
-    AGE = 9  # readings since the larger CUSUM left zero: now - AGE estimates the onset
-    FAST = 10  # fast mean of y, for effects and reports
-    ZERO_RUN = 11  # readings of exactly 0 in a row, of a magnitude
-    LONGEST_ZERO = 12  # the longest such run that ended
-    HOLD = 13  # readings since an alarm; while above 0 the reference is not learned
-    PREVIOUS = 14  # z of the last reading
-    ECHO = 15  # lag-1 autocorrelation of z
+    PREVIOUS = 4  # z of the last reading
+    LASTING = 5  # the smaller of the last two z if on one side, else 0; signed
+    TAIL = 6  # largest |z| that lasted three readings while healthy, slowly forgotten
+    ECHO = 7  # lag-1 autocorrelation of z
+    SUM = 8  # CUSUM of whitened z: above 0 upwards, below 0 downwards
+    PEAK = 9  # largest |SUM| of the present excursion
+    SUM_TAIL = 10  # largest |SUM| of the excursions that ended without alarm, slowly forgotten
+    AGE = 11  # readings since SUM left zero: now - AGE estimates the onset
+    FAST = 12  # fast mean of y, for effects and reports
+    HOLD = 13  # readings since an alarm that still lasts
+    ZERO_RUN = 14  # readings of exactly 0 in a row, of a magnitude
+    LONGEST_ZERO = 15  # the longest such run that ended
 
 
 class Knob(IntEnum):
