@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import IO, Self
 
 from anomaly.errors import KafkaUnreachableError, MissingExtraError, SettingsError
 
-__all__ = ["DevelopmentBroker", "main"]
+__all__ = ["DevelopmentBroker", "free_port", "main"]
 
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
@@ -42,7 +43,7 @@ class DevelopmentBroker:
 
     def __init__(self, port: int = 0) -> None:
         self._executable = _executable()
-        self.port = _free_port(port)
+        self.port = _checked_port(port) if port else free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
 
@@ -144,19 +145,38 @@ def _executable() -> str:
         ) from error
 
 
-def _free_port(wanted: int) -> int:
-    """Return `wanted` if it can be bound, or a free port for 0."""
+def free_port() -> int:
+    """Return a port of the loopback that nobody has, below those that the system gives to outgoing connections.
+
+    From that range a client that keeps trying to reach a stopped broker may be given the broker's own port, connect
+    to itself and so keep the broker from ever starting again.
+    """
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        if _can_bind(port) is None:
+            return port
+    raise KafkaUnreachableError(
+        f"no free port between 20000 and 32000 on {HOST}; stop some servers and try again"
+    )
+
+
+def _checked_port(port: int) -> int:
+    error = _can_bind(port)
+    if error is not None:
+        reason = f"the development broker cannot use port {port} of {HOST}: {error}"
+        raise SettingsError([f"{reason}; pass another --port, or 0 for a free one"]) from error
+    return port
+
+
+def _can_bind(port: int) -> Exception | None:
     with socket.socket() as probe:
         if os.name == "posix":  # else a port whose last connections linger in TIME_WAIT looks taken
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, wanted))
+            probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            reason = (
-                f"the development broker cannot use port {wanted} of {HOST}: {error}; pass another --port"
-            )
-            raise SettingsError([reason]) from error
-        return int(probe.getsockname()[1])
+            return error
+    return None
 
 
 def _accepts(port: int) -> bool:

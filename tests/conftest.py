@@ -1,0 +1,103 @@
+"""Fixtures for every test: real brokers, and a loud word about those that could not run.
+
+A test that takes ``kafka`` runs on the embedded broker and on Apache Kafka; ``@pytest.mark.kafka("apache")`` asks for
+one alone. Both brokers serve the whole session, so a test keeps to topics under its own ``kafka.prefix``; one that
+kills a broker starts its own from `tests.kafka_servers`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import TypeVar
+
+import pytest
+
+from tests.install_servers import ServerUnavailableError, in_ci
+from tests.install_servers import kcat as find_kcat
+from tests.kafka_servers import ApacheKafka, EmbeddedKafka
+
+KINDS = ("embedded", "apache")
+Server = TypeVar("Server")
+UNAVAILABLE = pytest.StashKey[dict[str, int]]()
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A running broker, as one test sees it."""
+
+    kind: str
+    bootstrap_servers: str
+    prefix: str
+    """Begins every topic and group of this test; no other test has it."""
+
+    @property
+    def is_development_broker(self) -> bool:
+        """Whether a worker on it needs ``--development-broker``."""
+        return self.kind == "embedded"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[UNAVAILABLE] = {}
+    # Plain SIGTERM would end pytest without its fixtures' ends, and leave the brokers running.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kafka" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("kafka")
+        metafunc.parametrize("kafka", marker.args if marker else KINDS, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka() -> Iterator[EmbeddedKafka]:
+    """The session's embedded broker."""
+    with EmbeddedKafka() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
+    """The session's Apache Kafka, one broker; topics are not made by themselves."""
+    with _available(request.config, ApacheKafka) as server:
+        yield server
+
+
+@pytest.fixture
+def kafka(request: pytest.FixtureRequest) -> Kafka:
+    """A running broker and a topic prefix of this test's own."""
+    kind: str = request.param
+    server: EmbeddedKafka | ApacheKafka = request.getfixturevalue(f"{kind}_kafka")
+    return Kafka(kind, server.bootstrap_servers, f"test-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def kcat(request: pytest.FixtureRequest) -> str:
+    """The path of kcat."""
+    return _available(request.config, find_kcat)
+
+
+def _available(config: pytest.Config, find: Callable[[], Server]) -> Server:
+    """Return what `find` finds; otherwise skip the test and remember it, or in CI fail it."""
+    try:
+        return find()
+    except ServerUnavailableError as error:
+        if in_ci():
+            pytest.fail(f"this must not be skipped in CI: {error}", pytrace=False)
+        counts = config.stash[UNAVAILABLE]
+        counts[str(error)] = counts.get(str(error), 0) + 1
+        pytest.skip(str(error))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say last and in red what did not run: a green line above must not hide it."""
+    for reason, count in config.stash[UNAVAILABLE].items():
+        terminalreporter.write_sep("!", "NOT EVERYTHING WAS TESTED", red=True, bold=True)
+        terminalreporter.write_line(f"SKIPPED at least {count} time(s): {reason}", red=True, bold=True)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
