@@ -13,14 +13,18 @@ from anomaly.settings_checks import not_empty
 from anomaly.settings_sources import Loaded, add_flags, load
 
 
-def loaded(folder: Path, toml: str = "", environment: dict[str, str] | None = None, flags: str = "") -> Loaded:
+def loaded(
+    folder: Path, toml: str = "", environment: dict[str, str] | None = None, flags: str = ""
+) -> Loaded:
     (folder / "anomaly.toml").write_text(toml)
     parser = argparse.ArgumentParser()
     add_flags(parser)
     return load(vars(parser.parse_args(flags.split())), environment or {}, folder)
 
 
-def problems(folder: Path, toml: str = "", environment: dict[str, str] | None = None, flags: str = "") -> list[str]:
+def problems(
+    folder: Path, toml: str = "", environment: dict[str, str] | None = None, flags: str = ""
+) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         loaded(folder, toml, environment, flags)
     return caught.value.problems
@@ -36,7 +40,12 @@ def test_file_beats_default_environment_beats_file_and_flag_beats_environment(tm
     toml = 'partitions = 4\nsnapshot_seconds = 2\ngroup = "file"\n'
     environment = {"ANOMALY_SNAPSHOT_SECONDS": "3", "ANOMALY_GROUP": "environment"}
     found = loaded(tmp_path, toml, environment, "--group flag --development-broker").settings
-    assert (found.partitions, found.snapshot_seconds, found.group, found.development_broker) == (4, 3.0, "flag", True)
+    assert (found.partitions, found.snapshot_seconds, found.group, found.development_broker) == (
+        4,
+        3.0,
+        "flag",
+        True,
+    )
 
 
 def test_every_setting_has_a_flag_and_an_environment_name_save_tables(tmp_path: Path) -> None:

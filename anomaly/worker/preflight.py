@@ -1,0 +1,229 @@
+"""What must be true of Kafka before the worker starts, asked with plain clients: each failure is one clear sentence.
+
+Faust itself would hang silently, or run on and lose data, in most of these cases. In order: a broker answers, topics
+exist (or are created) with matching partition counts, the group is ours and its offsets fit the topic, and a test
+record can be written to each topic and read back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+
+from anomaly.connection import Connection, ThreadLog
+from anomaly.errors import KafkaUnreachableError, PreflightError
+from anomaly.settings import Settings
+from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
+from anomaly.worker.admin import Cluster, create_topics, look, missing_topics
+from anomaly.worker.commits import read_metadata
+
+REQUEST_TIMEOUT_MS = 10_000
+PATIENCE_SECONDS = 15.0
+POLL_SECONDS = 0.2
+GROUP_PROTOCOL = "faust"
+
+T = TypeVar("T")
+
+
+async def preflight(settings: Settings) -> int:
+    """Check everything; return telemetry's partition count.
+
+    Raises `KafkaUnreachableError` where no broker answers and `PreflightError` where one refuses what is needed.
+    """
+    admin = AIOKafkaAdminClient(
+        **Connection(settings.bootstrap_servers).kafka_options(), request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
+    with ThreadLog() as log:
+        try:
+            try:
+                await admin.start()
+            except KafkaError as error:
+                raise _unreachable(settings, log.latest, error) from None
+            partitions = await _topics(admin, settings)
+            await _group(admin, settings, partitions)
+            await _write_and_read(settings)
+            return partitions
+        except (KafkaConnectionError, TimeoutError) as error:  # it answered first, and is gone now
+            raise _unreachable(settings, log.latest, error) from error
+        finally:
+            await admin.close()
+
+
+def _unreachable(settings: Settings, reason: str, error: Exception) -> KafkaUnreachableError:
+    reason = reason or str(error) or type(error).__name__
+    return KafkaUnreachableError(
+        f"no Kafka broker answers at {settings.bootstrap_servers} ({reason}); start it, or correct bootstrap_servers"
+    )
+
+
+async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> int:
+    cluster = await look(admin)
+    plans = missing_topics(settings, cluster)
+    await create_topics(admin, plans, settings)
+    names = {plan.name for plan in plans}
+
+    async def see() -> Cluster | None:  # what one broker created, the next one may learn a moment later
+        seen = await look(admin)
+        return seen if names <= seen.partitions.keys() else None
+
+    cluster = await _until(
+        see, f"created topics {', '.join(sorted(names))}, but the cluster does not show them"
+    )
+    topics = settings.topics
+    wanted = cluster.partitions[topics.telemetry]
+    for topic in (topics.incidents, topics.changelog):
+        if cluster.partitions[topic] != wanted:
+            raise PreflightError(
+                f"topic {topic} has {cluster.partitions[topic]} partitions and {topics.telemetry} has {wanted}; they "
+                "must be equal, because a run's records, incidents and state share a partition number. Make "
+                f"{topic} anew with {wanted} partitions, or choose another topic_prefix and group"
+            )
+    return wanted
+
+
+async def _until(look_again: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
+    """Ask again and again, for a while, until there is an answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_SECONDS
+    while (found := await look_again()) is None:
+        if loop.time() > deadline:
+            raise PreflightError(f"{otherwise} after {PATIENCE_SECONDS:g} s; look at the broker's log")
+        await asyncio.sleep(POLL_SECONDS)
+    return found
+
+
+async def _group(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> None:
+    group = settings.topics.consumer_group
+
+    async def coordinator() -> int | None:
+        try:
+            return int(await admin.find_coordinator(group))
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+            return None
+
+    try:
+        node = await _until(coordinator, f"no broker coordinates group {group}")
+        (response,) = await admin.describe_consumer_groups([group], group_coordinator_id=node)
+        code, _, _, _, protocol, members, *_ = response.groups[0]
+        if code:
+            raise for_code(code)(group)
+        if members and protocol not in ("", GROUP_PROTOCOL):
+            raise PreflightError(
+                f"group {group} has {len(members)} members that are no anomaly workers (protocol {protocol!r}); give "
+                "this worker another --group, or stop them"
+            )
+        await _offsets(admin, settings, partitions, node)
+    except GroupAuthorizationFailedError:
+        raise PreflightError(f"this worker may not use group {group}; allow it READ on that group") from None
+
+
+async def _offsets(admin: AIOKafkaAdminClient, settings: Settings, partitions: int, node: int) -> None:
+    """Refuse a topic that was made anew, or whose partitions were added to, under the group's feet."""
+    topics = settings.topics
+    asked = [TopicPartition(topics.telemetry, partition) for partition in range(partitions)]
+    committed = await admin.list_consumer_group_offsets(topics.consumer_group, node, asked)
+    ends = await _end_offsets(settings, asked)
+    for tp, commit in committed.items():
+        before = read_metadata(commit.metadata).partitions
+        if before is not None and before != partitions:
+            raise PreflightError(
+                f"topic {tp.topic} has {partitions} partitions, and had {before} when group {topics.consumer_group} "
+                "last committed: runs would change their partition and lose their state. Use another topic_prefix and "
+                "group for the new count"
+            )
+        # The embedded broker's end is the base of the last batch + 1, and its topics and offsets go together.
+        if commit.offset > ends[tp] and not settings.development_broker:
+            raise PreflightError(
+                f"topic {tp.topic}, partition {tp.partition} ends at offset {ends[tp]}, and group "
+                f"{topics.consumer_group} has committed {commit.offset}: the topic was made anew. Use another --group, "
+                f"or delete this one (kafka-consumer-groups.sh --delete --group {topics.consumer_group}) with its "
+                f"topic {topics.changelog}"
+            )
+
+
+async def _end_offsets(settings: Settings, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+    consumer = AIOKafkaConsumer(
+        **Connection(settings.bootstrap_servers).kafka_options(), enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(asked)
+        return ends
+    finally:
+        await consumer.stop()
+
+
+async def _write_and_read(settings: Settings) -> None:
+    """A test record, which every reader passes over, to each topic written here; read back where this worker reads."""
+    topics = settings.topics
+    producer = AIOKafkaProducer(**producer_settings(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    consumer = AIOKafkaConsumer(
+        **Connection(settings.bootstrap_servers).kafka_options(), enable_auto_commit=False
+    )
+    try:
+        await producer.start()
+        await consumer.start()
+        for topic in (topics.telemetry, topics.incidents, topics.deadletter, topics.changelog):
+            written = await _write(producer, topic)
+            if topic != topics.deadletter:
+                await _read(consumer, TopicPartition(written.topic, written.partition), written.offset)
+    except KafkaConnectionError:
+        raise
+    except KafkaError as error:
+        raise PreflightError(f"a producer cannot start ({error}); look at the broker's log") from error
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+async def _write(producer: AIOKafkaProducer, topic: str) -> Any:
+    try:
+        return await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
+    except TopicAuthorizationFailedError:
+        raise PreflightError(
+            f"this worker may not write to topic {topic}; allow it WRITE on that topic"
+        ) from None
+    except KafkaConnectionError:
+        raise
+    except KafkaError as error:
+        raise PreflightError(
+            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
+            "log and at the topic's min.insync.replicas"
+        ) from error
+
+
+async def _read(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    try:
+        await asyncio.wait_for(consumer.getone(), PATIENCE_SECONDS)
+    except TopicAuthorizationFailedError:
+        raise PreflightError(
+            f"this worker may not read topic {tp.topic}; allow it READ on that topic"
+        ) from None
+    except TimeoutError:
+        raise PreflightError(
+            f"a test record written to topic {tp.topic}, partition {tp.partition} at offset {offset} cannot be read "
+            f"back within {PATIENCE_SECONDS:g} s; look at the broker's log"
+        ) from None
+
+
+def producer_settings(settings: Settings) -> dict[str, Any]:
+    """How this worker writes: acknowledged by all replicas and idempotent, save on the embedded broker, which has
+    neither idempotence nor a latest offset beyond the base of a batch (so: one record in each).
+    """
+    extra = {"max_batch_size": 1} if settings.development_broker else {"enable_idempotence": True}
+    return {**Connection(settings.bootstrap_servers).kafka_options(), "acks": "all", **extra}
