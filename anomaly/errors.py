@@ -6,6 +6,7 @@
     ├── RecordError               one record or layout is refused; ``reason`` says why (also a metric label)
     │   └── LayoutMissingError    a compact record came before its layout; it is held, not refused
     ├── SnapshotError             a saved state cannot be read; its run starts cold
+    ├── ReplayFileError           a file to replay cannot be read on; the message names file, row and column
     ├── PreflightError            Kafka is reachable but not as this worker needs it
     └── KafkaUnreachableError     no broker answers; ``retriable``
 
@@ -75,6 +76,10 @@ class LayoutMissingError(RecordError):
 
 class SnapshotError(AnomalyError):
     """A saved state cannot be read."""
+
+
+class ReplayFileError(AnomalyError):
+    """A file to replay cannot be read, or a row of it breaks a rule."""
 
 
 class PreflightError(AnomalyError):
