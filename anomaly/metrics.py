@@ -128,7 +128,7 @@ class WorkerMetrics:
             "anomaly_ignored_total", "Records that change nothing: duplicates, late ones and the like.", "reason"
         )  # fmt: skip
         self.missing_offsets = self._counter(
-            "anomaly_missing_offsets_total", "Offsets that telemetry did not have: retention was faster, or transactions."
+            "anomaly_missing_offsets_total", "Offsets telemetry did not have: retention was faster, or transactions."
         )  # fmt: skip
         self.processing = Histogram(
             "anomaly_processing_seconds", "Time to judge one batch of messages of one partition.",

@@ -1,0 +1,199 @@
+"""A Faust transport that hands the agent whole fetches instead of single messages.
+
+It registers the URL scheme ``batchkafka://``: the stock aiokafka transport, except that one Faust event of a topic
+with `BatchSchema` is everything that one poll returned for one partition (`Batch`). That takes Faust's cost per
+message, 65-90 µs, down to a cost per poll. What else differs, each because the stock way loses or blocks messages:
+
+* source partitions are not read while the app rebalances or recovers (stock delivers records of the new assignment
+  before it has gone back to the right offset: a hole behind the first commit, for good);
+* a batch says which offset it follows. What was delivered before is dropped; at a hole the partition is read again
+  from there, and only a hole that stays, as retention and transactions leave them, is accepted and counted;
+* a partition that stays with this worker goes on where it was, not back at its commit;
+* what waits between fetch and agent is bounded in bytes, not in polls;
+* producers are idempotent with acks=all (stock: only inside transactions), and a fetch waits 0.1 s, not 1.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import faust
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP, ConsumerMessage
+
+from anomaly.worker.consumer_thread import BatchApp, ConsumerThread
+
+SCHEME = "batchkafka"
+MAX_WAITING_BYTES = 64 << 20
+FULL_SECONDS = 0.005
+"""How long to leave the broker alone when as much waits as may."""
+NOTHING_TO_READ_SECONDS = 0.02
+RECORD_BYTES = 200
+"""What a record takes beside its value."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one poll returned for one partition: raw aiokafka records, continuous and in order."""
+
+    follows: int
+    """The offset after the last one delivered before; these records start here, or later at a hole that stays."""
+    records: list[Any]
+    bytes: int
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Decodes nothing: the value of an event is the `Batch`."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:  # noqa: ARG002 - Faust names it
+        """The key as it is."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:  # noqa: ARG002
+        """The batch as it is."""
+        return message.value
+
+
+class Consumer(stock.Consumer):
+    """Yields one message per (partition, poll) for batch topics, and one per record for changelogs, as stock does."""
+
+    app: BatchApp
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._next_offset: dict[TP, int] = {}
+        self._reread: dict[TP, int] = {}
+        self.waiting_bytes = 0
+        self.missing_offsets = 0
+        self.position_of: Callable[[TP], int | None] = lambda _: None
+        """Where the worker goes on reading a source partition; None: it is not ours."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit_with(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
+        """See `ConsumerThread.commit_with`."""
+        done: bool = await self._thread.call_thread(self._thread.commit_with, commits)
+        return done
+
+    async def committed(self, partitions: list[TP]) -> dict[TP, tuple[int, str]]:
+        """See `ConsumerThread.committed`."""
+        found: dict[TP, tuple[int, str]] = await self._thread.call_thread(self._thread.committed, partitions)
+        return found
+
+    async def perform_seek(self) -> None:
+        """Go to where each partition's processing stands; the agent's queue is empty or about to be refused."""
+        await super().perform_seek()
+        positions = {tp: self.position_of(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        self._next_offset = {tp: position for tp, position in positions.items() if position is not None}
+        self._reread.clear()
+        await self.seek_wait(self._next_offset)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget what was fetched: what comes after a rebalance is read again from where processing stands."""
+        self._next_offset = {}
+        self.waiting_bytes = 0
+        await super().on_partitions_revoked(revoked)
+
+    def taken(self, batch: Batch) -> None:
+        """The agent took `batch` out of its queue."""
+        self.waiting_bytes = max(0, self.waiting_bytes - batch.bytes)
+
+    def _fetchable(self) -> set[TP]:
+        """Partitions to read now; during a rebalance only the changelogs that recovery needs."""
+        active = set(self._get_active_partitions())  # a copy: the live set belongs to another thread
+        if self.app.rebalancing or self.waiting_bytes >= MAX_WAITING_BYTES:
+            active = {tp for tp in active if self._is_changelog_tp(tp)}
+        return active
+
+    async def getmany(  # Faust's own signature
+        self,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Fetch once and yield what came, one message a partition for batch topics."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow.wait())
+        app, generation = self.app, self.app.consumer_generation_id
+        active = self._fetchable()
+        if not active:
+            full = self.waiting_bytes >= MAX_WAITING_BYTES
+            await self.sleep(FULL_SECONDS if full else NOTHING_TO_READ_SECONDS)
+            return
+        fetched = await self._getmany(active_partitions=active, timeout=0.1 if app.rebalancing else timeout)
+        if not self.flow_active:
+            return  # a rebalance began meanwhile; it ends with perform_seek
+        moved = app.rebalancing or app.consumer_generation_id != generation
+        current = app.consumer_generation_id
+        for raw_tp, records in fetched.items():
+            tp = TP(raw_tp.topic, raw_tp.partition)
+            if not self.flow_active or app.consumer_generation_id != current:
+                return
+            if self._is_changelog_tp(tp):
+                for record in records:
+                    yield tp, self._to_message(tp, record)
+            elif not moved:
+                batch = await self._batch(tp, records)
+                if batch is not None:
+                    yield tp, self._message(tp, batch, current)
+
+    async def _batch(self, tp: TP, records: list[Any]) -> Batch | None:
+        """`records` without what was delivered before; None, and the partition read again, at a hole seen first now."""
+        expected = self._next_offset.get(tp)
+        if expected is None:
+            return None  # not ours to read yet: perform_seek says from where
+        if records[0].offset < expected:
+            records = [record for record in records if record.offset >= expected]
+            if not records:
+                return None
+        first = records[0].offset
+        if first > expected:
+            if self._reread.get(tp) != expected:
+                self._reread[tp] = expected
+                await self.seek_wait({tp: expected})
+                return None
+            self.missing_offsets += first - expected
+        self._next_offset[tp] = records[-1].offset + 1
+        size = sum(len(record.value or b"") + RECORD_BYTES for record in records)
+        self.waiting_bytes += size
+        return Batch(expected, records, size)
+
+    def _message(self, tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
+        last = batch.records[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type,
+            None, None, cast(bytes, batch), None, 0, 0, tp, generation_id=generation,
+        )  # fmt: skip
+
+
+class Producer(stock.Producer):
+    """Stock, but safe: acknowledged by all replicas and idempotent, save on a broker that has no idempotence."""
+
+    app: BatchApp
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {**super()._settings_extra(), "acks": "all", "enable_idempotence": self.app.idempotent}
+
+    async def send_raw(
+        self, topic: str, value: bytes | None, key: bytes | None, *, partition: int | None = None,
+        timestamp_ms: int | None = None, headers: list[tuple[str, bytes]] | None = None,
+    ) -> asyncio.Future[Any]:  # fmt: skip
+        """Hand a record to aiokafka as it is. The future is its acknowledgement."""
+        sent: asyncio.Future[Any] = await self._ensure_producer().send(
+            topic, value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
+        )
+        return sent
+
+
+class Transport(stock.Transport):
+    """What Faust finds under `SCHEME`."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+
+TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
