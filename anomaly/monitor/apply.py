@@ -1,0 +1,182 @@
+"""A decoded message against its run's state: slots, admission, attempts; each admitted record is judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.errors import Reason, RecordError
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence, Source
+from anomaly.monitor.context import be_cautious
+from anomaly.monitor.judge import judge
+from anomaly.monitor.limits import Limits
+from anomaly.monitor.peers import note_message
+from anomaly.monitor.restarts import STRAYS_MAKE_DUPLICATE, Admission, admission_of, join_attempt, note_session
+from anomaly.monitor.series import Placement, SeriesTable
+from anomaly.monitor.state import RankState, RunState, SlotRecord
+from anomaly.records import Layout, StepMessage, home_key
+
+if TYPE_CHECKING:
+    from anomaly.monitor.monitor import Outcome
+
+
+def apply_steps(
+    state: RunState, message: StepMessage, source: Source | None, limits: Limits, outcome: Outcome
+) -> None:
+    """Admit and judge every record of a message. Raises `RecordError` where it contradicts its layout."""
+    layout = message.layout or state.layouts[message.layout_hash]
+    records, width = message.values.shape
+    if width != layout.width:
+        raise RecordError(
+            Reason.LAYOUT_CONTRADICTION,
+            f"got {width} values a record, layout {layout.hash.hex()} has {layout.width}; send the layout that fits",
+        )
+    rank = _rank(state, message)
+    placement = _placed(state, layout, limits, message.rank)
+    if placement.refused:
+        outcome.counts["series_limit"] += placement.refused * records
+    note_message(state, rank)
+    for at in range(records):
+        values = _in_slots(state.table, placement, message.values[at])
+        record = SlotRecord(
+            step=message.steps[at],
+            time=message.times[at],
+            values=b"",
+            events=message.events[at] if message.events else (),
+            source=source,
+        )
+        sequence = None if message.sequence is None else message.sequence + at
+        _admit(state, message.rank, rank, message.session, sequence, record, values, outcome)
+    outcome.counts["records"] += records
+    outcome.counts["values"] += records * width
+
+
+def _admit(
+    state: RunState,
+    number: int,
+    rank: RankState,
+    session: int | None,
+    sequence: int | None,
+    record: SlotRecord,
+    values: NDArray[np.float32],
+    outcome: Outcome,
+) -> None:
+    admission = admission_of(rank, session, sequence, record.step)
+    outcome.counts[admission] += 1
+    if admission is Admission.DUPLICATE:
+        return
+    if admission is Admission.REPLACED_SESSION:
+        rank.strays += 1
+        return
+    if admission is Admission.LATE:
+        record.values = values.tobytes()
+        in_line = rank.waiting and record.step > rank.waiting[-1].step
+        rank.waiting = [*rank.waiting, record] if in_line else [record]
+        return
+    starts_over = admission is Admission.RESTART
+    waited = rank.waiting if starts_over and session is None else []
+    rank.waiting = []
+    note_session(rank, session, sequence)
+    for of_rank in waited:
+        _judged(state, number, rank, of_rank, of_rank.vector(state.table), outcome, starts_over)
+        starts_over = False
+    _judged(state, number, rank, record, values, outcome, starts_over)
+    if rank.strays >= STRAYS_MAKE_DUPLICATE:
+        rank.strays = 0
+        _duplicate_run(state, record, outcome)
+
+
+def _judged(
+    state: RunState,
+    number: int,
+    rank: RankState,
+    record: SlotRecord,
+    values: NDArray[np.float32],
+    outcome: Outcome,
+    starts_over: bool,
+) -> None:
+    key = home_key(state.run, state.fork)
+    if len(values) != state.table.slots:  # a series was charted anew by the record before
+        grown = state.table.blank.copy()
+        grown[: len(values)] = values
+        values = grown
+    if join_attempt(state, rank, record.step, starts_over):
+        moment = Moment(record.step, state.readings, state.attempt, record.time, record.source)
+        outcome.transitions += [(key, transition) for transition in state.book.resolve_all(state.run, moment)]
+        _start_over(state)
+    outcome.transitions += [(key, transition) for transition in judge(state, number, rank, record, values)]
+    if rank.step is not None and record.step > rank.step:
+        rank.interval = record.step - rank.step
+    rank.step = record.step
+    state.last_time = record.time
+    if state.first_time is None:
+        state.first_time = record.time
+
+
+def _start_over(state: RunState) -> None:
+    """A new attempt repeats steps: what compares steps starts anew, the charts keep what they know, with care."""
+    state.recent.clear()
+    state.pending.clear()
+    state.excursions.clear()
+    state.peer_runs.clear()
+    state.context.nonfinite_step = None
+    state.context.skipped = 0
+    state.context.outcome = None
+    state.slab.restart()
+    for climb in state.climbs.values():
+        climb.restart()
+    be_cautious(state)
+
+
+def _rank(state: RunState, message: StepMessage) -> RankState:
+    rank = state.ranks.get(message.rank)
+    if rank is None:
+        if len(state.ranks) == 1:
+            state.owners = np.full(state.table.slots, next(iter(state.ranks)), np.int32)
+        rank = state.ranks[message.rank] = RankState(attempt=state.attempt)
+        state.live = None
+    if message.place is not None and message.place != rank.place:
+        rank.place = message.place
+        state.live = None
+    if message.tags is not None:
+        state.tags = message.tags
+    return rank
+
+
+def _placed(state: RunState, layout: Layout, limits: Limits, number: int) -> Placement:
+    """The layout's way into the run's slots; new series get theirs."""
+    placement = state.table.place(layout, limits.series_per_run)
+    if placement.table is not state.table:
+        new = placement.table.profiles[state.table.slots :]
+        state.slab.grow(new)
+        if state.owners is not None:
+            state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
+        state.table = placement.table
+        placement = state.table.place(layout, limits.series_per_run)
+    return placement
+
+
+def _in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One record's values (float32 [layout.width]) in slot order, NOT_MEASURED where it has none."""
+    if placement.direct:
+        return values
+    in_slots = table.blank.copy()
+    if placement.refused:
+        kept = placement.index >= 0
+        in_slots[placement.index[kept]] = values[kept]
+    else:
+        in_slots[placement.index] = values
+    return in_slots
+
+
+def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
+    evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
+    alarm = Alarm("duplicate_run", KINDS["duplicate_run"].severity, record.step, (evidence,))
+    moment = Moment(record.step, state.readings, state.attempt, record.time, record.source)
+    key = home_key(state.run, state.fork)
+    outcome.transitions += [(key, each) for each in state.book.take(state.run, [alarm], moment, None)]

@@ -1,0 +1,160 @@
+"""From the slab's verdicts to alarms: which kind, how sure, which layers first, with what evidence.
+
+Many series of one record may be out at once; they become one alarm per kind. A level that moved (CUSUM) is lasting by
+its nature. A spike is first a remark (`info`) and an alarm a person hears of once it has lasted: one that comes back
+is benign in every training run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
+from anomaly.monitor.meaning import Stage
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
+from anomaly.monitor.state import Excursion, RunState
+from anomaly.records import MILLIONTHS, step_number
+
+LASTING_STEPS = 5
+"""A spike that is back within this many optimiser steps is transient."""
+LASTING_READINGS = 3
+GAP_READINGS = 2
+"""An excursion survives this many readings without its alarm."""
+BROAD_SHARE = 0.5
+WEAK_SUSPECT = 0.25
+"""A suspect whose statistic is below this share of the strongest one's is named after the others."""
+SPIKE_READINGS = 2
+"""Readings before the one at which the spike chart alarms: the spike began there."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """The slots that speak for one kind in one record."""
+
+    kind: str
+    stage: Stage
+    slots: NDArray[np.intp]
+    ratios: NDArray[np.float32]
+    """float32 [slots]: the stronger chart's statistic over its alarm level, by magnitude."""
+    lasting: bool
+    """Whether a chart of levels is among them."""
+
+
+def chart_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """Alarms of the record just judged by `state.slab`, those nearest to a cause first."""
+    findings = sorted(_findings(state), key=lambda finding: finding.stage)
+    return [_alarm(state, finding, moment) for finding in findings]
+
+
+def _findings(state: RunState) -> list[Finding]:
+    slab, table = state.slab, state.table
+    spike, shift = slab.spike, slab.shift
+    hot = np.flatnonzero((np.abs(spike) >= 1) | (np.abs(shift) >= 1))
+    by_kind: dict[str, list[int]] = {}
+    for slot in hot.tolist():
+        ratio = spike[slot] if abs(spike[slot]) >= abs(shift[slot]) else shift[slot]
+        meaning = table.meanings[table.slot_signal[slot]]
+        kind = meaning.up if ratio > 0 else meaning.down
+        if kind is not None:
+            by_kind.setdefault(kind, []).append(slot)
+    _settle_breadth(table, by_kind)
+    findings = []
+    for kind, members in by_kind.items():
+        slots = np.array(members, np.intp)
+        ratios = np.maximum(np.abs(spike[slots]), np.abs(shift[slots]))
+        stage = min(table.meanings[table.slot_signal[slot]].stage for slot in members)
+        findings.append(Finding(kind, stage, slots, ratios, bool((np.abs(shift[slots]) >= 1).any())))
+    return findings
+
+
+def _settle_breadth(table: SeriesTable, by_kind: dict[str, list[int]]) -> None:
+    """One gradient finding, not two: of the whole model when most layers jumped, of the layers when only some did."""
+    of_layers = by_kind.get("layer_gradient_spike")
+    if not of_layers:
+        return
+    norms = {name: np.count_nonzero(table.slot_signal == index) for index, name in enumerate(table.signals)}
+    hot = {int(table.slot_layer[slot]) for slot in of_layers}
+    having = max(norms.get("grad_norm", 0), norms.get("grad_absmax", 0))
+    total = by_kind.pop("gradient_spike", [])
+    if len(hot) >= max(2, BROAD_SHARE * having):
+        del by_kind["layer_gradient_spike"]
+        by_kind["gradient_spike"] = of_layers + total
+    else:
+        by_kind["layer_gradient_spike"] = of_layers + total
+
+
+def _alarm(state: RunState, finding: Finding, moment: Moment) -> Alarm:
+    order = _suspects_first(state.table, finding)
+    slots, ratios = finding.slots[order], finding.ratios[order]
+    lead = int(slots[0])
+    first_step = _onset(state, lead, moment)
+    severity = KINDS[finding.kind].severity
+    if not _lasts(state, finding, first_step, moment):
+        severity = Severity.INFO
+    names = (state.table.layer_name(int(slot)) for slot in slots)
+    layers = tuple(dict.fromkeys(name for name in names if name is not None))
+    evidence = tuple(
+        _evidence(state, int(slot), float(ratio), moment)
+        for slot, ratio in zip(slots[:MAX_EVIDENCE], ratios[:MAX_EVIDENCE], strict=True)
+    )
+    kind = "loss_spike_transient" if severity is Severity.INFO and finding.stage is Stage.LOSS else finding.kind
+    return Alarm(kind, severity, first_step, evidence, layers[:MAX_LAYERS_NAMED])
+
+
+def _suspects_first(table: SeriesTable, finding: Finding) -> NDArray[np.intp]:
+    """Order by cause: activations spread forward, gradients backward; elsewhere the strongest first. Weak ones last."""
+    layers = table.slot_layer[finding.slots]
+    weak = finding.ratios < WEAK_SUSPECT * finding.ratios.max()
+    whole_model = layers == WHOLE_MODEL
+    if finding.stage is Stage.ACTIVATION:
+        depth = layers.astype(np.float64)
+    elif finding.stage is Stage.GRADIENT:
+        depth = -layers.astype(np.float64)
+    else:
+        depth = -finding.ratios.astype(np.float64)
+    return np.lexsort((depth, weak, whole_model))
+
+
+def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment) -> bool:
+    """Whether the finding has lasted long enough for a person to hear of it. Remembers the excursion."""
+    excursions = state.excursions
+    excursion = excursions.get(finding.kind)
+    if excursion is None or moment.reading - excursion.last_reading > GAP_READINGS + _cadence(state, finding.slots):
+        excursion = excursions[finding.kind] = Excursion(first_step, moment.reading)
+    excursion.last_reading = moment.reading
+    excursion.count += 1
+    steps = abs(moment.step - excursion.first_step)
+    return finding.lasting or (
+        steps >= LASTING_STEPS * MILLIONTHS and excursion.count + SPIKE_READINGS >= LASTING_READINGS
+    )
+
+
+def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
+    """Readings of the run per reading of these series: 1 where they are in every record."""
+    learned = max(state.slab.learned(int(slot)) for slot in slots[:MAX_EVIDENCE])
+    return max(1, round(state.readings / learned)) if learned else 1
+
+
+def _onset(state: RunState, slot: int, moment: Moment) -> int:
+    readings = SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else state.slab.describe(slot).since
+    return onset_step(state, readings * _cadence(state, np.array([slot])), moment)
+
+
+def _evidence(state: RunState, slot: int, ratio: float, moment: Moment) -> Evidence:
+    reading = state.slab.describe(slot)
+    return Evidence(
+        statistic=state.table.signal_name(slot),
+        value=reading.value,
+        expected=reading.expected,
+        score=ratio,
+        detector="spike" if abs(state.slab.spike[slot]) >= abs(state.slab.shift[slot]) else "shift",
+        layer=state.table.layer_name(slot),
+        since_step=step_number(_onset(state, slot, moment)),
+    )

@@ -1,0 +1,78 @@
+"""What explains a change: events, the learning rate, the batch, skipped steps. It asks for more evidence, never none."""
+
+from __future__ import annotations
+
+import math
+
+from anomaly.monitor.state import Context, RunState
+from anomaly.records import Event, step_millionths
+
+CAUTION_READINGS = 30
+CAUTION_FACTOR = 2.0
+_LR_JUMP = 1.5
+_TOKENS_JUMP = 1.25
+CAUTIOUS_EVENTS = frozenset(
+    ("resume", "batch_size", "data_mix", "phase", "precision", "clipping", "lr_schedule", "world_size", "pause")
+)
+
+
+def caution(state: RunState) -> float:
+    """The factor on every alarm level: twice the evidence for some readings after what explains a change."""
+    return CAUTION_FACTOR if state.readings < state.context.cautious_until else 1.0
+
+
+def be_cautious(state: RunState) -> None:
+    """Ask for twice the evidence from now on, for a while."""
+    state.context.cautious_until = state.readings + CAUTION_READINGS
+
+
+def note_events(state: RunState, events: tuple[Event, ...], step: int) -> None:
+    """Take what the run says of itself. An event of an unknown kind, or without its fields, explains nothing."""
+    context = state.context
+    for event in events:
+        kind = event["kind"]
+        if kind in CAUTIOUS_EVENTS:
+            be_cautious(state)
+        elif kind == "checkpoint_end":
+            context.last_checkpoint_step = _event_step(event, step)
+        elif kind == "finished":
+            context.outcome = str(event.get("outcome", "completed"))
+
+
+def note_values(state: RunState, values: dict[str, float]) -> None:
+    """Take the whole-model values of a record that explain others: `values` holds only what was measured."""
+    context = state.context
+    tokens = values.get("tokens")
+    if tokens is not None and tokens > 0:
+        if context.tokens is not None and not 1 / _TOKENS_JUMP < tokens / context.tokens < _TOKENS_JUMP:
+            be_cautious(state)
+        context.tokens = tokens
+    skipped = values.get("skipped")
+    scale = values.get("loss_scale")
+    halved = scale is not None and context.loss_scale is not None and scale < context.loss_scale
+    if skipped is not None or scale is not None:
+        context.skipped = context.skipped + 1 if skipped or halved else 0
+    if scale is not None:
+        context.loss_scale = scale
+    lr = values.get("lr")
+    if lr is not None and context.lr is not None and _jumped(context, lr):
+        be_cautious(state)
+
+
+def lr_offset(state: RunState, values: dict[str, float]) -> float:
+    """log2 of the learning rate in force, for series that are judged over it; NaN while it is 0."""
+    lr = values.get("lr", state.context.lr)
+    if lr is None:
+        return 0.0
+    return math.log2(lr) if 0 < lr < math.inf else math.nan
+
+
+def _jumped(context: Context, lr: float) -> bool:
+    known = context.lr
+    return known is not None and known > 0 and lr > 0 and not 1 / _LR_JUMP < lr / known < _LR_JUMP
+
+
+def _event_step(event: Event, step: int) -> int:
+    stated = event.get("step")
+    usable = isinstance(stated, int | float) and not isinstance(stated, bool) and abs(stated) < 1 << 43
+    return step_millionths(stated) if usable and stated == stated else step

@@ -1,0 +1,136 @@
+"""One admitted step record of one rank: judged on every path, then learned; what comes of it goes into the book.
+
+Hard rules see every rank. Charts take each series from the lowest live rank that reports it. Everybody's values wait
+for the comparison of the ranks of that step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.transition import Transition
+from anomaly.monitor import context as explained
+from anomaly.monitor.charts import chart_alarms
+from anomaly.monitor.losses import loss_alarms
+from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
+from anomaly.monitor.peers import due_comparisons, wait_for_peers
+from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
+from anomaly.monitor.state import RankState, RunState, SlotRecord
+from anomaly.records import NOT_MEASURED_BITS
+from detectors.rows import Flag
+
+
+def judge(
+    state: RunState, number: int, rank: RankState, record: SlotRecord, values: NDArray[np.float32]
+) -> list[Transition]:
+    """Judge one record (`values` float32 [slots]) of rank `number`, which is in `rank.attempt` by now."""
+    current = rank.attempt == state.attempt
+    newest = current and (state.newest_step is None or record.step > state.newest_step)
+    if newest:
+        state.newest_step = record.step
+        state.readings += 1
+    explained.note_events(state, record.events, record.step)
+    moment = Moment(
+        record.step, state.readings, state.attempt, record.time, record.source, state.context.last_checkpoint_step
+    )
+    alarms: list[Alarm] = []
+    charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
+    if charted is not None:
+        alarms += _chart(state, charted, moment)
+    bad = nonfinite_slots(values, state.table)
+    if len(bad):
+        alarms.insert(0, nonfinite_alarm(state, values, bad, moment, number))
+    elif newest:
+        state.context.nonfinite_step = None
+    if current and state.multiple_ranks:
+        wait_for_peers(state, number, record.step, values)
+        alarms += due_comparisons(state, moment)
+    transitions = _booked(state, alarms, moment)
+    if newest:
+        state.recent.append(record.step * 2 + (not alarms))
+    if state.context.outcome is not None:
+        transitions += state.book.resolve_all(state.run, moment)
+    return transitions
+
+
+def _chart(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+    """What the history of the series says of these values; learns them."""
+    model = model_values(state, values)
+    alarms = lr_alarms(state, model, moment)
+    offset = explained.lr_offset(state, model)
+    explained.note_values(state, model)
+    flags = state.slab.judge(values, explained.caution(state), offset)
+    if flags & Flag.NEGATIVE:
+        _chart_signed(state, values)
+    if flags & Flag.ZERO:
+        alarms += zero_alarms(state, values, state.context.lr, moment)
+    if flags & Flag.ALARM:
+        alarms += chart_alarms(state, moment)
+    return alarms + loss_alarms(state, values, moment)
+
+
+def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, float]:
+    """The measured, finite whole-model values that explain others, by signal."""
+    slots = state.table.context_slots
+    measured = {}
+    for name, slot in slots:
+        value = float(values[slot])
+        if math.isfinite(value):
+            measured[name] = value
+    return measured
+
+
+def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transition]:
+    if not alarms and not state.book.open:
+        return []
+    alarms.sort(key=lambda alarm: -alarm.severity.rank)  # stable: within a severity the cause stays first
+    good = last_good_step(state, alarms[0].first_step) if alarms else None
+    return state.book.take(state.run, alarms, moment, good)
+
+
+def _owned(
+    state: RunState, number: int, rank: RankState, values: NDArray[np.float32], current: bool, step: int
+) -> NDArray[np.float32] | None:
+    """The values that this rank's record gives to the charts: its own series, and those it takes over.
+
+    A series goes to the lowest live rank that reports it. What the rank before it has already fed is not fed twice.
+    None when nothing is left.
+    """
+    owners = state.owners
+    if not current or owners is None:
+        return None
+    measured = values.view(np.uint32) != NOT_MEASURED_BITS
+    taken = measured & ((owners > number) | (owners < 0))
+    fed = measured & (owners == number)
+    if taken.any():
+        for before in np.unique(owners[taken]).tolist():
+            earlier = state.ranks.get(before)
+            behind = earlier is not None and earlier.step is not None and earlier.attempt == rank.attempt
+            if not (behind and earlier is not None and earlier.step is not None and step <= earlier.step):
+                fed |= taken & (owners == before)
+        state.owners = np.where(taken, np.int32(number), owners)
+    if not fed.any():
+        return None
+    if fed.all():
+        return values
+    chosen = state.table.blank.copy()
+    chosen[fed] = values[fed]
+    return chosen
+
+
+def _chart_signed(state: RunState, values: NDArray[np.float32]) -> None:
+    """A loss that is negative is not a magnitude: chart it anew, on a linear scale."""
+    for name in ("loss", "eval_loss"):
+        slot = state.table.model_slots.get(name)
+        if slot is not None and values[slot] < 0:
+            grown = state.table.charted_as(slot, "signed_loss")
+            state.slab.grow(grown.profiles[state.table.slots :])
+            if state.owners is not None:
+                state.owners = np.append(state.owners, state.owners[slot])
+            state.table = grown
+

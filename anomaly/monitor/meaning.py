@@ -1,0 +1,76 @@
+"""What each signal means to the judge: how its series is charted, and which kind of incident a shift is.
+
+One table; a signal that is not in it is generic.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+UNCHARTED = "uncharted"
+
+
+class Stage(enum.IntEnum):
+    """Where in a training step a signal is measured: what is nearer to a cause comes first."""
+
+    WEIGHT = 0
+    ACTIVATION = 1
+    GRADIENT = 2
+    LOSS = 3
+    OTHER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """How one signal is read. `up` and `down` are kinds, None where that direction is no fault."""
+
+    profile: str
+    stage: Stage
+    up: str | None = None
+    down: str | None = None
+    count: bool = False
+    """A number of non-finite values: anything above 0 is one."""
+
+
+_W, _A, _G, _L, _O = Stage.WEIGHT, Stage.ACTIVATION, Stage.GRADIENT, Stage.LOSS, Stage.OTHER
+
+MEANINGS: dict[str, Meaning] = {
+    "loss": Meaning("loss", _L, "loss_spike_persistent", "loss_collapse"),
+    "eval_loss": Meaning("loss", _L, "eval_regression"),
+    "grad_norm_total": Meaning("gradient", _G, "gradient_spike", "gradient_vanishing"),
+    "lr": Meaning(UNCHARTED, _O),
+    "loss_scale": Meaning(UNCHARTED, _O),
+    "clip_coef": Meaning(UNCHARTED, _O),
+    "skipped": Meaning(UNCHARTED, _O),
+    "tokens": Meaning(UNCHARTED, _O),
+    "step_seconds": Meaning("seconds", _O, "throughput_drop"),
+    "data_seconds": Meaning(UNCHARTED, _O),
+    "peak_memory_bytes": Meaning(UNCHARTED, _O),
+    "input_hash": Meaning(UNCHARTED, _O),
+    "weight_hash": Meaning(UNCHARTED, _O),
+    "grad_norm": Meaning("gradient", _G, "layer_gradient_spike", "gradient_vanishing"),
+    "grad_absmax": Meaning("gradient", _G, "layer_gradient_spike"),
+    "grad_zero_frac": Meaning("gradient_share", _G, "underflow"),
+    "act_zero_frac": Meaning("activation_share", _A, "dead_units"),
+    "act_saturated_frac": Meaning("activation_share", _A, "saturation"),
+    "weight_norm": Meaning("weight", _W, "weight_blowup"),
+    "update_ratio": Meaning("update_ratio", _W, "update_ratio_high", "update_ratio_low"),
+    "act_mean": Meaning(UNCHARTED, _A),
+    "act_rms": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
+    "act_in_rms": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
+    "act_absmax": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
+    "attn_logit_max": Meaning("activation", _A, "attention_logit_growth"),
+    "attn_entropy": Meaning("entropy", _A, None, "attention_logit_growth"),
+    "router_entropy": Meaning("entropy", _A, None, "router_collapse"),
+    "grad_nonfinite": Meaning(UNCHARTED, _G, count=True),
+    "act_nonfinite": Meaning(UNCHARTED, _A, count=True),
+    "weight_nonfinite": Meaning(UNCHARTED, _W, count=True),
+    "nonfinite": Meaning(UNCHARTED, _O, count=True),
+}
+GENERIC = Meaning("generic", _O, "series_shift", "series_shift")
+
+
+def meaning_of(signal: str) -> Meaning:
+    """The signal's meaning; a name outside the closed list is a generic two-sided series."""
+    return MEANINGS.get(signal, GENERIC)

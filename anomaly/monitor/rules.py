@@ -1,0 +1,140 @@
+"""Exact rules: no statistic, no warm-up. Learning rate, dead gradients, frozen weights, the same batch again."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.series import WHOLE_MODEL
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+
+LR_ABOVE_SETTLED = 4.0
+LR_SINGLE_JUMP = 8.0
+LR_WARM_UP_READINGS = 20
+LR_ZERO_READINGS = 5
+ZERO_READINGS = 3
+ALL_FROZEN_READINGS = 5
+
+
+def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
+    """A learning rate far above anything it had settled at, or stuck at 0 (F28). Learns the schedule's own range.
+
+    A warm restart returns to what the run has had before and is no alarm; a warm-up has not settled yet, so in it
+    only a single jump counts, and not among the first readings.
+    """
+    lr, context = values.get("lr"), state.context
+    if lr is None or not lr >= 0:
+        return []
+    known, context.lr = context.lr, lr
+    context.zero_lr = context.zero_lr + 1 if lr == 0 and context.settled_lr is not None else 0
+    if context.zero_lr >= LR_ZERO_READINGS:
+        return [_lr_alarm(lr, context.settled_lr, moment)]
+    if known is None or known <= 0:
+        return []
+    if context.settled_lr is None:
+        if lr <= known:
+            context.settled_lr = known
+        elif lr >= LR_SINGLE_JUMP * known and state.readings > LR_WARM_UP_READINGS:
+            context.settled_lr = known
+            return [_lr_alarm(lr, known, moment)]
+    elif lr > LR_ABOVE_SETTLED * context.settled_lr:
+        return [_lr_alarm(lr, context.settled_lr, moment)]
+    elif lr <= known:
+        context.settled_lr = max(context.settled_lr, known)
+    return []
+
+
+def zero_alarms(state: RunState, values: NDArray[np.float32], lr: float | None, moment: Moment) -> list[Alarm]:
+    """Gradients that are exactly 0 while trainable (F12), weights that do not move although they should (F22).
+
+    `values` is float32 [slots]. A layer's own longest healthy run of zeros raises its bar threefold.
+    """
+    if state.context.skipped:
+        return []
+    slots = state.slab.dead(ZERO_READINGS)
+    slots = slots[(values[slots] == 0) & (state.table.slot_layer[slots] != WHOLE_MODEL)]
+    if not len(slots):
+        return []
+    alarms = []
+    dead = _of_signal(state, slots, "grad_norm")
+    dead = [slot for slot in dead if _should_learn(state, slot)]
+    frozen = [slot for slot in _of_signal(state, slots, "update_ratio") if _should_move(state, values, slot)]
+    if dead:
+        alarms.append(_zero_alarm("gradient_dead", state, dead, moment))
+    if frozen and (lr is None or lr > 0) and _long_enough(state, frozen):
+        alarms.append(_zero_alarm("weights_frozen", state, frozen, moment))
+    return alarms
+
+
+def _should_learn(state: RunState, slot: int) -> bool:
+    trainable = int(state.table.trainable[state.table.slot_layer[slot]])
+    return trainable == 1 or (trainable == -1 and state.slab.learned(slot))
+
+
+def _should_move(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
+    """Whether the slot's layer has a gradient in this record, or had updates before where gradients are not reported."""
+    table = state.table
+    layer = table.slot_layer[slot]
+    if table.trainable[layer] == 0:
+        return False
+    gradients = [
+        other for other in np.flatnonzero(table.slot_layer == layer) if table.signal_name(int(other)) == "grad_norm"
+    ]
+    if gradients:
+        return bool(values[gradients[-1]] != 0) and bool(np.isfinite(values[gradients[-1]]))
+    return state.slab.learned(slot)
+
+
+def _long_enough(state: RunState, frozen: list[int]) -> bool:
+    """Three readings for some layers; longer when nothing moves at all, which a skipped step explains as well."""
+    having = np.count_nonzero(
+        (state.table.slot_signal == state.table.slot_signal[frozen[0]]) & (state.table.slot_layer != WHOLE_MODEL)
+    )
+    return len(frozen) < having or state.slab.zero_run(frozen[0]) >= ALL_FROZEN_READINGS
+
+
+def _of_signal(state: RunState, slots: NDArray[np.intp], signal: str) -> list[int]:
+    return [int(slot) for slot in slots if state.table.signal_name(int(slot)) == signal]
+
+
+def _zero_alarm(kind: str, state: RunState, slots: list[int], moment: Moment) -> Alarm:
+    readings = max(state.slab.zero_run(slot) for slot in slots)
+    first_step = onset_step(state, readings - 1, moment)
+    layers = [state.table.layer_name(slot) or "" for slot in slots]
+    evidence = tuple(
+        Evidence(
+            statistic=state.table.signal_name(slot),
+            value=0.0,
+            expected=state.slab.describe(slot).expected if state.slab.learned(slot) else None,
+            score=float(state.slab.zero_run(slot)),
+            detector="run_length",
+            layer=state.table.layer_name(slot),
+            since_step=step_number(first_step),
+        )
+        for slot in slots[:MAX_EVIDENCE]
+    )
+    return Alarm(kind, KINDS[kind].severity, first_step, evidence, tuple(layers[:MAX_LAYERS_NAMED]))
+
+
+def onset_step(state: RunState, readings_ago: int, moment: Moment) -> int:
+    """The step judged that many readings of the run ago, as far back as is remembered; in millionths."""
+    recent = state.recent
+    if readings_ago <= 0 or not recent:
+        return moment.step
+    return recent[max(0, len(recent) - readings_ago)] >> 1
+
+
+def last_good_step(state: RunState, first_step: int) -> int | None:
+    """The last judged step before the onset at which nothing was suspicious; in millionths."""
+    return next((packed >> 1 for packed in reversed(state.recent) if packed & 1 and packed >> 1 < first_step), None)
+
+
+def _lr_alarm(lr: float, settled: float | None, moment: Moment) -> Alarm:
+    score = lr / settled if settled else 1.0
+    evidence = Evidence("lr", lr, settled, score, "lr_schedule", since_step=step_number(moment.step))
+    return Alarm("lr_schedule", KINDS["lr_schedule"].severity, moment.step, (evidence,))

@@ -1,0 +1,138 @@
+"""What is known of one run: minimal, nothing derivable. `snapshot` writes it and reads it back."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.book import IncidentBook
+from anomaly.incidents.transition import Source
+from anomaly.monitor.series import NO_SERIES, SeriesTable
+from anomaly.records import Event, Fork, Layout, Place
+from detectors.climb import Climb
+from detectors.runlength import RunLength
+from detectors.slab import Slab
+
+RECENT_STEPS = 128
+ARRIVALS = 10
+
+
+class SlotRecord(msgspec.Struct):
+    """One step record in slot order. `values` is float32 [slots] as bytes; `step` in millionths."""
+
+    step: int
+    time: float | None
+    values: bytes
+    events: tuple[Event, ...]
+    source: Source | None
+
+    def vector(self, table: SeriesTable) -> NDArray[np.float32]:
+        """The values for a table that may have grown since."""
+        values = np.frombuffer(self.values, np.float32)
+        if len(values) == table.slots:
+            return values
+        grown = table.blank.copy()
+        grown[: len(values)] = values
+        return grown
+
+
+class RankState(msgspec.Struct):
+    """One rank of a run. Steps are millionths."""
+
+    attempt: int
+    step: int | None = None
+    session: int | None = None
+    sequence: int = -1
+    replaced: list[int] = []
+    strays: int = 0
+    waiting: list[SlotRecord] = []
+    interval: int = 0
+    """Millionths of a step between its reports, the last one seen."""
+    messages: int = 0
+    arrivals: list[int] = []
+    """The run's message counts at this rank's last `ARRIVALS` messages."""
+    missing: bool = False
+    place: Place | None = None
+
+
+class PendingStep(msgspec.Struct):
+    """The ranks that reported one step, until they are compared."""
+
+    step: int
+    values: dict[int, bytes] = {}
+    sent: dict[int, int] = {}
+    """Each reporter's message count at its report."""
+
+
+class Context(msgspec.Struct):
+    """What explains a change: learning rate, batch, restarts. Steps are millionths, readings the run's own count."""
+
+    lr: float | None = None
+    settled_lr: float | None = None
+    """The largest learning rate at the time it stopped rising; None while it still rises."""
+    zero_lr: int = 0
+    tokens: float | None = None
+    loss_scale: float | None = None
+    skipped: int = 0
+    """Steps skipped in a row."""
+    cautious_until: int = 0
+    last_checkpoint_step: int | None = None
+    nonfinite_step: int | None = None
+    """The step of the first non-finite record of the present excursion."""
+    outcome: str | None = None
+
+
+class Excursion(msgspec.Struct):
+    """How long findings of one kind have followed each other. `first_step` in millionths."""
+
+    first_step: int
+    last_reading: int
+    count: int = 0
+
+
+@dataclass(slots=True)
+class RunState:
+    """One run in one partition. `offset` is the highest source offset applied, -1 before the first."""
+
+    run: str
+    fork: Fork | None = None
+    offset: int = -1
+    revision: int = 0
+    origins: dict[int, int] = field(default_factory=dict)
+    """Highest offset applied per partition that records were forwarded from."""
+    attempt: int = 0
+    newest_step: int | None = None
+    readings: int = 0
+    """Distinct steps judged, over all attempts."""
+    messages: int = 0
+    first_time: float | None = None
+    last_time: float | None = None
+    tags: dict[str, str] | None = None
+    layouts: dict[bytes, Layout] = field(default_factory=dict)
+    table: SeriesTable = NO_SERIES
+    slab: Slab = field(default_factory=lambda: Slab(np.zeros(0, np.uint8)))
+    owners: NDArray[np.int32] | None = None
+    """int32 [slots]: the rank whose values are charted, -1 for none yet; None while the run has one rank."""
+    ranks: dict[int, RankState] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+    """The last judged steps as 2 * step + (1 if nothing was suspicious)."""
+    pending: list[PendingStep] = field(default_factory=list)
+    peer_runs: dict[str, list[int]] = field(default_factory=dict)
+    """Per rank comparison (its name) how often in a row each rank stood out: [rank, times, rank, times, …]."""
+    excursions: dict[str, Excursion] = field(default_factory=dict)
+    climbs: dict[str, Climb] = field(default_factory=dict)
+    repeats: dict[str, RunLength] = field(default_factory=dict)
+    book: IncidentBook = field(default_factory=IncidentBook)
+
+    live: list[int] | None = None
+    """The ranks that a comparison waits for, worked out when first asked; not in the snapshot."""
+
+    @property
+    def multiple_ranks(self) -> bool:
+        """Whether more than one rank reports, so that naming one says something."""
+        return len(self.ranks) > 1
