@@ -17,6 +17,7 @@ from anomaly.incidents.transition import (
     MAX_EVIDENCE,
     MAX_LAYERS_NAMED,
     Evidence,
+    Number,
     Severity,
     Source,
     Status,
@@ -133,6 +134,7 @@ def _join(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: 
         incident.changed = True
         if not same_cause:
             _take_over(incident, alarm, moment, last_good_step)
+            return True
     if alarm.severity is Severity.INFO and incident.severity is not Severity.INFO:
         return rises  # a remark keeps an incident open; it does not name suspects
     layers = [layer for layer in alarm.layers if layer not in incident.layers]
@@ -143,6 +145,8 @@ def _join(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: 
     if ranks and len(incident.ranks) < MAX_RANKS_NAMED:
         incident.ranks = sorted(incident.ranks + ranks)[:MAX_RANKS_NAMED]
         incident.changed = True
+    if rises:
+        incident.evidence = [*alarm.evidence[:1], *incident.evidence][:MAX_EVIDENCE]
     known = {(entry.statistic, entry.layer) for entry in incident.evidence}
     for entry in alarm.evidence:
         if len(incident.evidence) < MAX_EVIDENCE and (entry.statistic, entry.layer) not in known:
@@ -209,5 +213,5 @@ def _transition(run: str, incident: OpenIncident, status: Status, moment: Moment
     )
 
 
-def _number(step: int | None) -> float | None:
+def _number(step: int | None) -> Number | None:
     return None if step is None else step_number(step)

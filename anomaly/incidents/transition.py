@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+Number = int | float
+"""A step as people write it: an integer where whole."""
 MAX_LAYERS_NAMED = 8
 MAX_EVIDENCE = 3
 
@@ -58,7 +60,7 @@ class Evidence(msgspec.Struct, frozen=True):
     score: float
     detector: str
     layer: str | None = None
-    since_step: float | None = None
+    since_step: Number | None = None
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -71,10 +73,10 @@ class Transition(msgspec.Struct, frozen=True):
     attempt: int
     kind: str
     severity: Severity
-    step: float
-    first_step: float
-    last_good_step: float | None
-    last_checkpoint_step: float | None
+    step: Number
+    first_step: Number
+    last_good_step: Number | None
+    last_checkpoint_step: Number | None
     layer: str | None
     layers: tuple[str, ...]
     ranks: tuple[int, ...]

@@ -128,8 +128,6 @@ def _start_over(state: RunState) -> None:
     state.context.skipped = 0
     state.context.outcome = None
     state.slab.restart()
-    for climb in state.climbs.values():
-        climb.restart()
     be_cautious(state)
 
 

@@ -143,7 +143,7 @@ def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
 
 
 def _onset(state: RunState, slot: int, moment: Moment) -> int:
-    readings = SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else state.slab.describe(slot).since
+    readings = SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else max(0, state.slab.describe(slot).since - 1)
     return onset_step(state, readings * _cadence(state, np.array([slot])), moment)
 
 

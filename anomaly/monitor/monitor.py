@@ -66,7 +66,7 @@ class Outcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
     touched: dict[str, int] = field(default_factory=dict)
-    """Run → the first offset of the batch that changed its state."""
+    """Run → the lowest offset applied to its state; a held one may be below an earlier batch's."""
     counts: Counter[str] = field(default_factory=Counter)
     """Admissions, refusals, values: by their reason."""
 
@@ -171,20 +171,17 @@ class PartitionMonitor:
         self.outcome.counts["held"] += 1
         while held.full:
             oldest = held.popleft()
-            if self._lacks_layout(state, oldest.steps):
-                detail = f"layout {oldest.steps.layout_hash.hex()} did not come; send the layout before its records"
-                self._park(oldest.record, Reason.LAYOUT_MISSING, detail)
-                self._applied(oldest, state)
-            else:
-                self._safely(oldest, state)
+            detail = f"layout {oldest.steps.layout_hash.hex()} did not come; send the layout before its records"
+            self._park(oldest.record, Reason.LAYOUT_MISSING, detail)
+            self._applied(oldest, state)
             self._release(state.run, state)
-            held = self._held.get(state.run) or HeldRecords()
 
     def _release(self, run: str, state: RunState) -> None:
         """Judge what was held, up to the next record whose layout is still missing."""
         held = self._held.get(run)
         while held and not self._lacks_layout(state, held.first.steps):
             self._safely(held.popleft(), state)
+            state = self.runs[run]
         if held is not None and not held:
             del self._held[run]
 
@@ -212,7 +209,8 @@ class PartitionMonitor:
         if not held or offset < held.oldest:
             state.offset = max(state.offset, offset)
         waiting.note_origin(state)
-        self.outcome.touched.setdefault(state.run, offset)
+        touched = self.outcome.touched
+        touched[state.run] = min(offset, touched.get(state.run, offset))
 
     def _add_layout(self, state: RunState, message: LayoutMessage) -> None:
         layout = message.layout

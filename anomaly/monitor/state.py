@@ -13,8 +13,6 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.incidents.transition import Source
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
-from detectors.climb import Climb
-from detectors.runlength import RunLength
 from detectors.slab import Slab
 
 RECENT_STEPS = 128
@@ -125,8 +123,6 @@ class RunState:
     peer_runs: dict[str, list[int]] = field(default_factory=dict)
     """Per rank comparison (its name) how often in a row each rank stood out: [rank, times, rank, times, …]."""
     excursions: dict[str, Excursion] = field(default_factory=dict)
-    climbs: dict[str, Climb] = field(default_factory=dict)
-    repeats: dict[str, RunLength] = field(default_factory=dict)
     book: IncidentBook = field(default_factory=IncidentBook)
 
     live: list[int] | None = None

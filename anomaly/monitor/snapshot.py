@@ -1,0 +1,142 @@
+"""A run's state as versioned plain bytes, and back. A restored run continues exactly as if it had never stopped.
+
+The bytes are one MessagePack map: `version`, what identifies the run, and every part of `RunState`; arrays are raw
+little-endian bytes inside it. A reader of version N also reads N - 1; fields it does not know are ignored, fields that
+are missing have defaults. `marks` are what may differ between two histories with the same effect: source offset,
+revision, forwarding offsets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+import numpy as np
+
+from anomaly.errors import SnapshotError
+from anomaly.incidents.book import IncidentBook
+from anomaly.monitor.series import SeriesNames, table_of
+from anomaly.monitor.state import (
+    RECENT_STEPS,
+    Context,
+    Excursion,
+    PendingStep,
+    RankState,
+    RunState,
+)
+from anomaly.records import Fork, Layout
+from detectors.slab import Slab
+
+VERSION = 1
+
+
+class _Marks(msgspec.Struct, omit_defaults=True):
+    offset: int = -1
+    revision: int = 0
+    origins: dict[int, int] = {}
+
+
+class _Saved(msgspec.Struct, omit_defaults=True):
+    version: int
+    run: str
+    marks: _Marks
+    series: SeriesNames
+    budget: float
+    slab: bytes
+    fork: Fork | None = None
+    attempt: int = 0
+    newest_step: int | None = None
+    readings: int = 0
+    messages: int = 0
+    first_time: float | None = None
+    last_time: float | None = None
+    tags: dict[str, str] | None = None
+    layouts: list[Layout] = []
+    owners: bytes | None = None
+    ranks: dict[int, RankState] = {}
+    context: Context = msgspec.field(default_factory=Context)
+    recent: list[int] = []
+    pending: list[PendingStep] = []
+    peer_runs: dict[str, list[int]] = {}
+    excursions: dict[str, Excursion] = {}
+    book: IncidentBook = msgspec.field(default_factory=IncidentBook)
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Saved)
+_version_decoder = msgspec.msgpack.Decoder(_Version)
+
+
+def dump(state: RunState, *, marks: bool = True) -> bytes:
+    """The state as bytes. Without `marks`, two states of the same effect are the same bytes."""
+    return _encoder.encode(
+        _Saved(
+            version=VERSION,
+            run=state.run,
+            marks=_Marks(state.offset, state.revision, state.origins) if marks else _Marks(),
+            series=state.table.names,
+            budget=state.slab.budget,
+            slab=state.slab.dump(),
+            fork=state.fork,
+            attempt=state.attempt,
+            newest_step=state.newest_step,
+            readings=state.readings,
+            messages=state.messages,
+            first_time=state.first_time,
+            last_time=state.last_time,
+            tags=state.tags,
+            layouts=list(state.layouts.values()),
+            owners=None if state.owners is None else state.owners.tobytes(),
+            ranks=state.ranks,
+            context=state.context,
+            recent=list(state.recent),
+            pending=state.pending,
+            peer_runs=state.peer_runs,
+            excursions=state.excursions,
+            book=state.book,
+        )
+    )
+
+
+def load(payload: bytes) -> RunState:
+    """The state that `dump` wrote. Raises `SnapshotError`."""
+    try:
+        version = _version_decoder.decode(payload).version
+        if version != VERSION:
+            raise SnapshotError(f"snapshot version: got {version}, this worker reads {VERSION}; its run starts cold")
+        return _restored(_decoder.decode(payload))
+    except (msgspec.MsgspecError, ValueError, IndexError) as error:
+        raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
+
+
+def _restored(saved: _Saved) -> RunState:
+    table = table_of(saved.series)
+    return RunState(
+        run=saved.run,
+        fork=saved.fork,
+        offset=saved.marks.offset,
+        revision=saved.marks.revision,
+        origins=saved.marks.origins,
+        attempt=saved.attempt,
+        newest_step=saved.newest_step,
+        readings=saved.readings,
+        messages=saved.messages,
+        first_time=saved.first_time,
+        last_time=saved.last_time,
+        tags=saved.tags,
+        layouts={layout.hash: layout for layout in saved.layouts},
+        table=table,
+        slab=Slab.load(table.profiles, saved.slab, saved.budget),
+        owners=None if saved.owners is None else np.frombuffer(saved.owners, np.int32).copy(),
+        ranks=saved.ranks,
+        context=saved.context,
+        recent=deque(saved.recent, maxlen=RECENT_STEPS),
+        pending=saved.pending,
+        peer_runs=saved.peer_runs,
+        excursions=saved.excursions,
+        book=saved.book,
+    )
