@@ -48,6 +48,7 @@ class Profile:
     floor: least scale; the width of a series that hardly moves.  prior: the scale before the first reading.
     warm: readings before the first verdict.
     ratchet: the slope is never above 0 (losses: a rise is never expected).
+    spikes: False = a few bad readings in a row are nature; only a shift of the level counts.
     caution: factor on both design levels, for kinds whose healthy noise is heavy-tailed or comes in bursts.
     """
 
@@ -57,12 +58,13 @@ class Profile:
     effect_down: float
     level_rate: float = 0.02
     slope_rate: float = 0.0001
-    scale_rate: float = 0.02
+    scale_rate: float = 0.01
     slack: float = 0.5
     floor: float = 0.02
     prior: float = 0.2
     warm: int = 2
     ratchet: bool = False
+    spikes: bool = True
     caution: float = 1.0
 
 
@@ -77,7 +79,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile("activation", Transform.LOG2, 1.0, 1.5),
     Profile("activation_share", Transform.LOGIT, 2.0, NEVER),
     Profile("weight", Transform.LOG2, 0.3, 0.5, floor=0.01, prior=0.05),
-    Profile("seconds", Transform.LOG2, 0.6, NEVER, caution=1.25),
+    Profile("seconds", Transform.LOG2, 0.6, NEVER, spikes=False),
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
 )

@@ -19,6 +19,9 @@ __all__ = ["Reading", "Slab"]
 _BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 _DEVIATION = 1.2533141
 _FREE_SLOPE = 1e30
+_NO_SPIKES = 1e30
+_RESTARTED = 2.0
+"""Readings that a level is worth after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,24 @@ class Slab:
         run = self.row(Row.ZERO_RUN)
         return np.flatnonzero(run >= np.maximum(minimum, 3.0 * self.row(Row.LONGEST_ZERO)))
 
+    def restart(self) -> None:
+        """The run repeats steps: every level is learned again from where it stands, scales and tails are kept."""
+        rows = self._tiles()
+        np.minimum(rows[:, Row.N], _RESTARTED, out=rows[:, Row.N])
+        for row in (Row.SLOPE, Row.LASTING, Row.SUM, Row.PEAK, Row.AGE, Row.HOLD):
+            rows[:, row] = 0.0
+
+    def learned(self, slot: int) -> int:
+        """Readings this slot has learned from; 0 = nothing is known of it."""
+        return int(self._tiles()[slot // LANES, Row.N, slot % LANES])
+
+    def zero_run(self, slot: int) -> int:
+        """Readings of exactly 0 in a row, up to the last one."""
+        return int(self._tiles()[slot // LANES, Row.ZERO_RUN, slot % LANES])
+
     def describe(self, slot: int) -> Reading:
         """What is known of one slot, in the signal's own unit."""
-        state = self._tiles()[slot // LANES, :, slot % LANES].astype(float)
+        state = self._tiles()[slot // LANES, :, slot % LANES].tolist()
         profile = PROFILES[self.profiles[slot]]
         unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
         deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
@@ -175,7 +193,7 @@ def _column(profile: Profile, slots: int, budget: float) -> list[float]:
         profile.slope_rate,
         profile.scale_rate,
         profile.slack,
-        spike_level(slots, budget) * profile.caution,
+        spike_level(slots, budget) * profile.caution if profile.spikes else _NO_SPIKES,
         shift_level(slots, budget, profile.slack) * profile.caution,
         1.0 / profile.effect_up,
         1.0 / profile.effect_down,
