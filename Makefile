@@ -9,7 +9,6 @@ PINNED := -c constraints.txt
 # Everything, and the little that the demo needs: PyTorch with CUDA is 5 of the 6 GB that everything takes.
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
-CHECKED := anomaly detectors benchmarks tests
 
 .PHONY: help venv demo test lint format servers bench clean
 .DEFAULT_GOAL := help
@@ -26,14 +25,14 @@ test: lint servers  ## lint, types, import directions, then every test on the em
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(ALL)  ## ruff, mypy --strict and the import contracts
-	$(BIN)/ruff check $(CHECKED)
-	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(ALL)  ## let ruff rewrite what it can
-	$(BIN)/ruff check --fix $(CHECKED)
-	$(BIN)/ruff format $(CHECKED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 	$(BIN)/python -m tests.install_servers
