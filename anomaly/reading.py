@@ -1,0 +1,102 @@
+"""Reading topics with a plain consumer: the one place for every command that does. No group, nothing committed.
+
+The worker's test writes are skipped here, so that no reader counts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+
+from anomaly.connection import Connection, ThreadLog
+from anomaly.errors import KafkaUnreachableError, PreflightError
+from anomaly.topics import PREFLIGHT_KEY
+
+POLL_SECONDS = 0.2
+LOOK_AGAIN_SECONDS = 1.0
+_LARGEST_RECORD = 16 << 20
+
+
+class TopicReader:
+    """Reads whole topics. Use it with ``async with``. Raises `KafkaUnreachableError` where no broker answers."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._servers = bootstrap_servers
+        self._log = ThreadLog()
+        self._consumer: Any = None
+
+    async def __aenter__(self) -> Self:
+        self._log.__enter__()
+        self._consumer = AIOKafkaConsumer(
+            **Connection(self._servers).kafka_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=_LARGEST_RECORD,
+        )
+        try:
+            await self._consumer.start()
+        except (KafkaError, OSError) as error:
+            await self.__aexit__(None, None, None)
+            reason = self._log.latest or str(error)
+            raise KafkaUnreachableError(
+                f"no Kafka broker answers at {self._servers} ({reason}); start it, or correct bootstrap_servers"
+            ) from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+        self._log.__exit__(kind, error, trace)
+
+    async def partitions(self, topic: str) -> list[TopicPartition]:
+        """The topic's partitions; none where it does not exist. Asking creates nothing."""
+        await self._consumer.topics()  # all of them: a question for one topic may create it
+        found = self._consumer.partitions_for_topic(topic) or ()
+        return [TopicPartition(topic, partition) for partition in sorted(found)]
+
+    async def to_end(self, topic: str) -> AsyncIterator[Any]:
+        """Every record that the topic holds now, partition by partition in order."""
+        partitions = await self.partitions(topic)
+        self._consumer.assign(partitions)
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        await self._consumer.seek_to_beginning(*partitions)
+        left = {partition for partition in partitions if await self._consumer.position(partition) < ends[partition]}
+        while left:
+            for record in await self._poll(topic):
+                yield record
+            left = {partition for partition in left if await self._consumer.position(partition) < ends[partition]}
+
+    async def follow(
+        self, topic: str, from_beginning: bool, waiting: Callable[[], None], ready: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[Any]:
+        """Records as they come, for ever; `waiting` is called once if the topic does not exist yet.
+
+        `ready` is called when no record published from now on can be missed.
+        """
+        partitions = await self.partitions(topic)
+        if not partitions:
+            waiting()
+            from_beginning = True  # all that it will hold is new
+        while not partitions:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            partitions = await self.partitions(topic)
+        self._consumer.assign(partitions)
+        await (self._consumer.seek_to_beginning if from_beginning else self._consumer.seek_to_end)(*partitions)
+        ready()
+        while True:
+            for record in await self._poll(topic):
+                yield record
+
+    async def _poll(self, topic: str) -> list[Any]:
+        try:
+            batches = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
+        except TopicAuthorizationFailedError:
+            raise PreflightError(f"topic {topic} may not be read; allow READ on that topic") from None
+        return [record for batch in batches.values() for record in batch if record.key != PREFLIGHT_KEY]

@@ -1,0 +1,155 @@
+"""What people see of incidents: every name from outside escaped, and one card per incident.
+
+Run ids, layer names and whatever else came over Kafka may hold terminal escapes, direction marks or Rich markup. It
+is shown through `shown`, and as `rich.text.Text`, which never reads markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.text import number_text
+from anomaly.incidents.transition import Evidence, Severity, Status, Transition
+
+STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+_LONGEST = 200
+
+
+def shown(text: str, longest: int = _LONGEST) -> str:
+    r"""`text` as it can be shown: what is not printable becomes an escape, what is too long is cut.
+
+    >>> print(shown("a\x1b[31mb\u202e"), shown("[red]"), shown("abcdef", 4))
+    a\x1b[31mb\u202e [red] abc…
+    """
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def json_line(text: str) -> str:
+    r"""One JSON value on a line of its own, with everything a terminal could obey escaped; still the same JSON.
+
+    >>> print(json_line('{"run":"\u202e","layer":"é"}'))
+    {"run":"\u202e","layer":"é"}
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
+def screen(stderr: bool = False) -> Console:
+    """A console: colours on a terminal only; no highlighting, no markup, no emoji in what comes from outside."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def title_of(kind: str) -> str:
+    """A kind in words; a kind of a later version by its name."""
+    known = KINDS.get(kind)
+    return known.title if known is not None else shown(kind).replace("_", " ")
+
+
+def card(transition: Transition, more: Iterable[tuple[str, str]] = ()) -> RenderableType:
+    """One incident for someone who has just been woken. `more` are further rows: a name and what it says."""
+    style = STYLES[transition.severity]
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, text in (*_rows(transition), *more):
+        rows.add_row(Text(name), Text(text))
+    head = Text.assemble(
+        (f" {transition.severity.upper()} ", f"reverse {style}"), "  ", (title_of(transition.kind), "bold"), "  ",
+        Text(f"run {shown(transition.run)}", style="dim"),
+    )  # fmt: skip
+    foot = Text(f"{transition.status} · incident {shown(transition.incident)}", style="dim")
+    body = Group(rows)
+    return Panel(
+        body, title=head, subtitle=foot, title_align="left", subtitle_align="right", box=box.ROUNDED, border_style=style
+    )
+
+
+def line(transition: Transition) -> Text:
+    """One transition on one line."""
+    return Text.assemble(
+        (f"{transition.severity:<8} ", STYLES[transition.severity]),
+        (f"{transition.status:<8} ", "dim"),
+        f"{shown(transition.run)}: {shown(transition.summary)}",
+    )
+
+
+def where(transition: Transition) -> str:
+    """The layer, or the ranks, or the whole model."""
+    place = "the whole model" if transition.layer is None else shown(transition.layer)
+    if not transition.ranks:
+        return place
+    ranks = ", ".join(map(str, transition.ranks[:8])) + ("…" if len(transition.ranks) > 8 else "")
+    return f"{place}, rank {ranks}" if len(transition.ranks) == 1 else f"{place}, ranks {ranks}"
+
+
+def against(value: float, expected: float | None) -> str:
+    """A value against its expectation."""
+    return number_text(value) if expected is None else f"{number_text(value)}, expected about {number_text(expected)}"
+
+
+def step_text(step: float | None, absent: str = "none") -> str:
+    """A step as people write it.
+
+    >>> step_text(12000), step_text(0.5), step_text(None)
+    ('12,000', '0.5', 'none')
+    """
+    if step is None:
+        return absent
+    return f"{int(step):,}" if step == int(step) else f"{step:,.6f}".rstrip("0")
+
+
+def transitions_table(transitions: Iterable[Transition]) -> Table:
+    """Incidents one a line, each in its last state."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("severity", "run", "what", "since step", "where", "value, expected", "status"):
+        table.add_column(name, justify="right" if name == "since step" else "left", overflow="fold")
+    for one in transitions:
+        table.add_row(
+            Text(one.severity, style=STYLES[one.severity]),
+            Text(shown(one.run)),
+            Text(title_of(one.kind)),
+            Text(step_text(one.first_step)),
+            Text(where(one)),
+            Text(f"{shown(one.statistic)} {against(one.value, one.expected)}"),
+            Text(one.status),
+        )
+    return table
+
+
+def _rows(transition: Transition) -> Iterable[tuple[str, str]]:
+    yield "where", where(transition)
+    others = [shown(layer) for layer in transition.layers if layer != transition.layer]
+    if others:
+        yield "also seen in", ", ".join(others)
+    seen = "" if transition.step == transition.first_step else f", seen at step {step_text(transition.step)}"
+    yield "since", f"step {step_text(transition.first_step)}{seen}"
+    yield shown(transition.statistic), against(transition.value, transition.expected)
+    for evidence in transition.evidence:
+        if (evidence.statistic, evidence.value) != (transition.statistic, transition.value):
+            yield "", _evidence(evidence, transition.layer)
+    yield (
+        "go back to",
+        (
+            f"last good step {step_text(transition.last_good_step)}, "
+            f"last checkpoint {step_text(transition.last_checkpoint_step, 'not reported')}"
+        ),
+    )
+    if transition.status is not Status.RESOLVED:
+        yield "do", shown(transition.advice, 1000)
+        yield "more", shown(transition.runbook)
+
+
+def _evidence(evidence: Evidence, layer: str | None) -> str:
+    of = f" of {shown(evidence.layer)}" if evidence.layer is not None and evidence.layer != layer else ""
+    return f"{shown(evidence.statistic)}{of} {against(evidence.value, evidence.expected)}"
