@@ -22,7 +22,7 @@ from tests.kafka_servers import ApacheKafka, EmbeddedKafka
 
 KINDS = ("embedded", "apache")
 Server = TypeVar("Server")
-UNAVAILABLE = pytest.StashKey[dict[str, int]]()
+UNAVAILABLE = pytest.StashKey[set[str]]()
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Kafka:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[UNAVAILABLE] = {}
+    config.stash[UNAVAILABLE] = set()
     # Plain SIGTERM would end pytest without its fixtures' ends, and leave the brokers running.
     signal.signal(signal.SIGTERM, _interrupt)
 
@@ -87,16 +87,15 @@ def _available(config: pytest.Config, find: Callable[[], Server]) -> Server:
     except ServerUnavailableError as error:
         if in_ci():
             pytest.fail(f"this must not be skipped in CI: {error}", pytrace=False)
-        counts = config.stash[UNAVAILABLE]
-        counts[str(error)] = counts.get(str(error), 0) + 1
+        config.stash[UNAVAILABLE].add(str(error))
         pytest.skip(str(error))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say last and in red what did not run: a green line above must not hide it."""
-    for reason, count in config.stash[UNAVAILABLE].items():
+    """Say in red what did not run: a line of dots must not hide it."""
+    for reason in sorted(config.stash[UNAVAILABLE]):
         terminalreporter.write_sep("!", "NOT EVERYTHING WAS TESTED", red=True, bold=True)
-        terminalreporter.write_line(f"SKIPPED at least {count} time(s): {reason}", red=True, bold=True)
+        terminalreporter.write_line(f"TESTS SKIPPED: {reason}", red=True, bold=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
