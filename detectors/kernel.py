@@ -52,25 +52,27 @@ _DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
 _SHARE_EPS = F(SHARE_EPS)
 _LINEAR_BOUND = F(1e30)  # so that no difference of two readings overflows
 _TINY = F(1e-30)
-_TAIL_FACTOR, _SUM_TAIL_FACTOR = F(1.25), F(1.3)
-_TAIL_KEPT = F(0.9995)
+_TAIL_FACTOR, _SHIFT_TAIL_FACTOR = F(1.5), F(1.5)
+_TAIL_KEPT = F(0.9998)
 _CLIP = F(4.0)
 _Z_BOUND = F(64.0)
-_ECHO_BOUND, _ECHO_RATE = F(0.95), F(0.005)
+_ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)
 _FAST_RATE = F(0.2)
 _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK = F(2.0)
 _DRAIN = F(2.0)
 _SUM_CAP = F(1.25)
+_FAST_0, _FAST_1, _FAST_2 = F(1.5), F(1.0), F(3.5)
+_SHIFT_TAIL_BOUND, _EARLY, _EARLY_CLIP = F(8.0), F(50.0), F(8.0)
 _SUSPECT, _PATIENCE = F(0.25), F(150.0)
 _SLOPE_KEPT = F(0.95)
 _SCALE_CLIP = F(2.5)
 
 _THREE, _FOUR, _SIX, _EIGHT, _NINE, _TEN, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(9.0), F(10.0), F(16.0)
-_CAUTION = F(24.0)
+_CAUTION = F(40.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
-_SUM, _PEAK, _SUM_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
+_SUM, _PEAK, _SHIFT_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
 _Z, _SPIKE, _SHIFT, _CODE = _W, 2 * _W, 3 * _W, 4 * _W
 _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_SLACK, _K_SPIKE = (
     int(knob) * _W for knob in list(Knob)[:8]
@@ -125,29 +127,32 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         per_unit = _ONE / (unit + _TINY)
         deviation = most(state[_SCALE + i], knobs[_K_FLOOR + i] * unit + _TINY) * _DEVIATION
         innovation = _ZERO if fresh else y - (level + slope)
-        z = least(most(innovation * (_ONE / deviation), -_Z_BOUND), _Z_BOUND)
+        per_deviation = _ONE / deviation
+        z = least(most(innovation * per_deviation, -_Z_BOUND), _Z_BOUND)
         recent = _ONE / (n + _EIGHT)
         previous, lasting = state[_PREVIOUS + i], state[_LASTING + i]
         old_echo = state[_ECHO + i]
-        echo = least(most(old_echo, _ZERO), _ECHO_BOUND)
-        caution = evidence * (_ONE + _CAUTION * recent)
+        echo = least(most(old_echo, _ZERO), _ONE)
+        echo = least(echo * (_ONE + _ECHO_EXTRA * (_ONE - echo)), _ECHO_BOUND)
+        soft = _ONE + _CAUTION * recent
+        caution = evidence * soft
         ready = live & (n >= knobs[_K_WARM + i])
         per_up = knobs[_K_UP + i] * per_unit
         per_down = knobs[_K_DOWN + i] * per_unit
 
-        # spike: the smallest of the last three, if on one side
-        pair = least(abs(z), abs(previous)) if z * previous > _ZERO else _ZERO
-        m = least(pair, abs(lasting)) if z * lasting > _ZERO else _ZERO
+        # spike: the smallest of the last three, if on one side; an echo of an outlier is none
+        white = (z - echo * previous) * (_ONE / np.sqrt(_ONE - echo * echo))
+        pair = least(abs(white), abs(previous)) if (z * previous > _ZERO) & (z * white > _ZERO) else _ZERO
+        m = least(pair, least(abs(z), abs(lasting))) if z * lasting > _ZERO else _ZERO
         tail = state[_TAIL + i]
         spike_level = most(knobs[_K_SPIKE + i], _TAIL_FACTOR * tail) * caution
         ratio = m * least(_ONE / spike_level, deviation * (per_up if z > _ZERO else per_down))
         spike_ratio = (ratio if z > _ZERO else -ratio) if ready else _ZERO
 
         # shift: CUSUM of whitened z
-        w = (z - echo * previous) * (_ONE / np.sqrt(_ONE - echo * echo))
-        w = least(most(w, -_CLIP), _CLIP)
-        old_sum, sum_tail = state[_SUM + i], state[_SUM_TAIL + i]
-        shift_level = most(knobs[_K_SHIFT + i], _SUM_TAIL_FACTOR * sum_tail) * caution
+        w = least(most(white, -_CLIP), _CLIP)
+        old_sum, shift_tail = state[_SUM + i], state[_SHIFT_TAIL + i]
+        shift_level = knobs[_K_SHIFT + i] * caution
         slack = knobs[_K_SLACK + i]
         upper = most(old_sum, _ZERO) + w - slack
         lower = least(old_sum, _ZERO) + w + slack
@@ -156,8 +161,13 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
             total = lower if lower < _ZERO else most(upper, _ZERO)
         fast = y if fresh else state[_FAST + i] + _FAST_RATE * (y - state[_FAST + i])
         departure = fast - (level + slope)
-        effect = most(departure * per_up, _ZERO) if total > _ZERO else most(-departure * per_down, _ZERO)
-        ratio = least(abs(total) * (_ONE / shift_level), effect)
+        departure = most(departure if total > _ZERO else -departure, _ZERO)
+        per_soft = _ONE / soft
+        grown = n >= _EARLY
+        peak = most(state[_PEAK + i], departure * per_deviation * per_soft) if grown else _ZERO
+        least_shift = _FAST_0 + echo * (_FAST_1 + echo * _FAST_2)
+        own = per_deviation / (most(_SHIFT_TAIL_FACTOR * shift_tail, least_shift) * caution)
+        ratio = least(abs(total) * (_ONE / shift_level), departure * least(own, per_up if total > _ZERO else per_down))
         shift_ratio = (ratio if total > _ZERO else -ratio) if ready else _ZERO
 
         # hold: from an alarm until z is back; after _HOLD readings the reference starts again
@@ -170,7 +180,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         hold = held + _ONE if away else _ZERO
         again = live & (hold >= _HOLD)
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
-        suspect = (size >= _SUSPECT * shift_level) & (age < _PATIENCE)
+        suspect = (size >= _SUSPECT * shift_level) & (age < _PATIENCE) & grown
         learn = live & (not away) & (not suspect)
 
         # learn
@@ -181,15 +191,14 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         new_slope = least(slope + slope_gain * clipped, knobs[_K_TOP + i]) if learn else slope * _SLOPE_KEPT
         scale = knobs[_K_PRIOR + i] * (abs(y) if linear else _ONE) if fresh else state[_SCALE + i]
         new_scale = scale if fresh else scale + most(knobs[_K_SCALE_RATE + i], recent) * (
-            least(abs(innovation), _SCALE_CLIP * deviation) - scale
+            least(abs(innovation), (_SCALE_CLIP if grown else _EARLY_CLIP) * deviation) - scale
         )
         new_echo = old_echo + most(_ECHO_RATE, recent) * (
             least(most(z, -_THREE), _THREE) * least(most(previous, -_THREE), _THREE) - old_echo
         )
-        new_tail = most(tail * _TAIL_KEPT, least(m, spike_level))
-        peak = state[_PEAK + i]
+        new_tail = most(tail * _TAIL_KEPT, least(m * per_soft, spike_level))
         quiet = size <= _ZERO
-        new_sum_tail = most(sum_tail * _TAIL_KEPT, peak if quiet else _ZERO)
+        new_shift_tail = most(shift_tail * _TAIL_KEPT, least(peak, _SHIFT_TAIL_BOUND) if quiet | again else _ZERO)
 
         state[_N + i] = _AGAIN if again else (n + _ONE if learn else n)
         state[_LEVEL + i] = fast if again else (new_level if live else level)
@@ -201,8 +210,8 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         state[_TAIL + i] = new_tail if learn else tail
         state[_ECHO + i] = new_echo if learn else old_echo
         state[_SUM + i] = _ZERO if again else (total if live else old_sum)
-        state[_PEAK + i] = (_ZERO if quiet | again else most(peak, size)) if live else peak
-        state[_SUM_TAIL + i] = most(sum_tail, least(size, shift_level)) if again else (new_sum_tail if learn else sum_tail)
+        state[_PEAK + i] = (_ZERO if quiet | again else peak) if live else state[_PEAK + i]
+        state[_SHIFT_TAIL + i] = new_shift_tail if learn | again else shift_tail
         state[_AGE + i] = _ZERO if again else (age if live else state[_AGE + i])
         state[_FAST + i] = fast if live else state[_FAST + i]
         state[_HELD + i] = _ZERO if again else (hold if live else held)

@@ -30,8 +30,8 @@ class Row(IntEnum):
     TAIL = 6  # largest |z| that lasted three readings while healthy, slowly forgotten
     ECHO = 7  # lag-1 autocorrelation of z
     SUM = 8  # CUSUM of whitened z: above 0 upwards, below 0 downwards
-    PEAK = 9  # largest |SUM| of the present excursion
-    SUM_TAIL = 10  # largest |SUM| of the excursions that ended without alarm, slowly forgotten
+    PEAK = 9  # largest departure of FAST from the reference in the present excursion, in deviations
+    SHIFT_TAIL = 10  # largest PEAK of the excursions that ended, slowly forgotten
     AGE = 11  # readings since SUM left zero: now - AGE estimates the onset
     FAST = 12  # fast mean of y, for effects and reports
     HOLD = 13  # readings since an alarm that still lasts
