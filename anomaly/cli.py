@@ -78,7 +78,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _module(name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - a module with add_arguments and run
+def _module(name: str):  # type: ignore[no-untyped-def]
     return importlib.import_module(f"anomaly.commands.{name}")
 
 

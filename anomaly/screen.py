@@ -109,6 +109,20 @@ def step_text(step: float | None, absent: str = "none") -> str:
     return f"{int(step):,}" if step == int(step) else f"{step:,.6f}".rstrip("0")
 
 
+def age_text(seconds: float | None) -> str:
+    """A length of time as people say it.
+
+    >>> age_text(3.2), age_text(150), age_text(7300), age_text(400_000), age_text(None)
+    ('3 s', '2 min', '2.0 h', '4.6 d', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    for limit, unit, text in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{int(seconds / unit)} {text}"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
+
+
 def transitions_table(transitions: Iterable[Transition]) -> Table:
     """Incidents one a line, each in its last state."""
     table = Table(box=box.SIMPLE, pad_edge=False)
