@@ -93,7 +93,8 @@ def _available(config: pytest.Config, find: Callable[[], Server]) -> Server:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say in red what did not run: a line of dots must not hide it."""
-    for reason in sorted(config.stash[UNAVAILABLE]):
+    skipped = config.stash[UNAVAILABLE]
+    for reason in sorted(skipped):
         terminalreporter.write_sep("!", "NOT EVERYTHING WAS TESTED", red=True, bold=True)
         terminalreporter.write_line(f"TESTS SKIPPED: {reason}", red=True, bold=True)
 
