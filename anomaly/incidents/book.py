@@ -42,6 +42,7 @@ class Moment(msgspec.Struct, frozen=True):
     time: float | None
     source: Source | None
     last_checkpoint_step: int | None = None
+    tags: dict[str, str] | None = None
 
 
 class OpenIncident(msgspec.Struct):
@@ -72,7 +73,9 @@ class IncidentBook(msgspec.Struct):
     open: list[OpenIncident] = []
     ordinals: dict[str, int] = {}
 
-    def take(self, run: str, alarms: list[Alarm], moment: Moment, last_good_step: int | None) -> list[Transition]:
+    def take(
+        self, run: str, alarms: list[Alarm], moment: Moment, last_good_step: int | None
+    ) -> list[Transition]:
         """The transitions that one record's alarms cause, and those that come due at it. `alarms` may be empty."""
         transitions = []
         for alarm in alarms:
@@ -210,6 +213,7 @@ def _transition(run: str, incident: OpenIncident, status: Status, moment: Moment
         source=incident.source,
         opened_unix_seconds=incident.opened_time,
         updated_unix_seconds=moment.time,
+        tags=moment.tags,
     )
 
 

@@ -38,6 +38,7 @@ class Kind:
 _ROLL_BACK = "Stop the run and go back to the last good checkpoint"
 _LOOK_AT_DATA = "look at the batches read since the first bad step"
 
+# fmt: off
 _TABLE: tuple[tuple[str, str, Severity, str, str], ...] = (
     ("nonfinite_loss", "nonfinite", CRITICAL, "Non-finite loss", f"{_ROLL_BACK}; {_LOOK_AT_DATA} and lower the learning rate or precision risk before restarting."),
     ("nonfinite_gradient", "nonfinite", CRITICAL, "Non-finite gradient", f"{_ROLL_BACK}; check the named layer's backward pass and the loss scale, and skip the batch if it repeats."),
@@ -93,5 +94,6 @@ _TABLE: tuple[tuple[str, str, Severity, str, str], ...] = (
     ("resize", "identity", INFO, "World size changed", "Nothing to do if the resize was meant."),
     ("series_shift", "special", WARNING, "A series of yours shifted", "Look at the named series; its meaning is yours."),
 )
+# fmt: on
 
 KINDS: dict[str, Kind] = {row[0]: Kind(*row) for row in _TABLE}

@@ -10,7 +10,9 @@ from anomaly.incidents.transition import Evidence
 from anomaly.records import step_number
 
 
-def summary_of(kind: Kind, layer: str | None, ranks: Sequence[int], first_step: int, strongest: Evidence) -> str:
+def summary_of(
+    kind: Kind, layer: str | None, ranks: Sequence[int], first_step: int, strongest: Evidence
+) -> str:
     """What, where, since when, and the value against what was expected. `first_step` is in millionths."""
     where = f" in {layer}" if layer is not None else ""
     of = "" if not ranks else f" on rank {ranks[0]}" if len(ranks) == 1 else f" on {len(ranks)} ranks"

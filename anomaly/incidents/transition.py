@@ -96,7 +96,9 @@ class Transition(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """JSON in UTF-8. A non-finite number is written as "NaN", "Infinity" or "-Infinity": JSON has no token."""
-        return json.dumps(_finite(msgspec.to_builtins(self)), ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(
+            _finite(msgspec.to_builtins(self)), ensure_ascii=False, separators=(",", ":")
+        ).encode()
 
 
 def decode_transition(payload: bytes) -> Transition:

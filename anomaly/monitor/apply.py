@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Evidence, Source
 from anomaly.monitor.context import be_cautious
 from anomaly.monitor.judge import judge
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.peers import note_message
-from anomaly.monitor.restarts import STRAYS_MAKE_DUPLICATE, Admission, admission_of, join_attempt, note_session
+from anomaly.monitor.restarts import (
+    STRAYS_MAKE_DUPLICATE,
+    Admission,
+    admission_of,
+    join_attempt,
+    note_session,
+)
 from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import Layout, StepMessage, home_key
@@ -106,8 +111,9 @@ def _judged(
         grown[: len(values)] = values
         values = grown
     if join_attempt(state, rank, record.step, starts_over):
-        moment = Moment(record.step, state.readings, state.attempt, record.time, record.source)
-        outcome.transitions += [(key, transition) for transition in state.book.resolve_all(state.run, moment)]
+        outcome.transitions += [
+            (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
+        ]
         _start_over(state)
     outcome.transitions += [(key, transition) for transition in judge(state, number, rank, record, values)]
     if rank.step is not None and record.step > rank.step:
@@ -175,6 +181,6 @@ def _in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float
 def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
     evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
     alarm = Alarm("duplicate_run", KINDS["duplicate_run"].severity, record.step, (evidence,))
-    moment = Moment(record.step, state.readings, state.attempt, record.time, record.source)
     key = home_key(state.run, state.fork)
-    outcome.transitions += [(key, each) for each in state.book.take(state.run, [alarm], moment, None)]
+    transitions = state.book.take(state.run, [alarm], state.moment(record), None)
+    outcome.transitions += [(key, each) for each in transitions]

@@ -104,7 +104,9 @@ def _alarm(state: RunState, finding: Finding, moment: Moment) -> Alarm:
         _evidence(state, int(slot), float(ratio), moment)
         for slot, ratio in zip(slots[:MAX_EVIDENCE], ratios[:MAX_EVIDENCE], strict=True)
     )
-    kind = "loss_spike_transient" if severity is Severity.INFO and finding.stage is Stage.LOSS else finding.kind
+    kind = (
+        "loss_spike_transient" if severity is Severity.INFO and finding.stage is Stage.LOSS else finding.kind
+    )
     return Alarm(kind, severity, first_step, evidence, layers[:MAX_LAYERS_NAMED])
 
 
@@ -126,7 +128,9 @@ def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment) -
     """Whether the finding has lasted long enough for a person to hear of it. Remembers the excursion."""
     excursions = state.excursions
     excursion = excursions.get(finding.kind)
-    if excursion is None or moment.reading - excursion.last_reading > GAP_READINGS + _cadence(state, finding.slots):
+    if excursion is None or moment.reading - excursion.last_reading > GAP_READINGS + _cadence(
+        state, finding.slots
+    ):
         excursion = excursions[finding.kind] = Excursion(first_step, moment.reading)
     excursion.last_reading = moment.reading
     excursion.count += 1
@@ -143,7 +147,9 @@ def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
 
 
 def _onset(state: RunState, slot: int, moment: Moment) -> int:
-    readings = SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else max(0, state.slab.describe(slot).since - 1)
+    readings = (
+        SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else max(0, state.slab.describe(slot).since - 1)
+    )
     return onset_step(state, readings * _cadence(state, np.array([slot])), moment)
 
 

@@ -1,9 +1,10 @@
-"""What explains a change: events, the learning rate, the batch, skipped steps. It asks for more evidence, never none."""
+"""What explains a change: events, the learning rate, the batch, skipped steps. It asks for more evidence, no more."""
 
 from __future__ import annotations
 
 import math
 
+from anomaly.errors import RecordError
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import Event, step_millionths
 
@@ -12,7 +13,17 @@ CAUTION_FACTOR = 2.0
 _LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
 CAUTIOUS_EVENTS = frozenset(
-    ("resume", "batch_size", "data_mix", "phase", "precision", "clipping", "lr_schedule", "world_size", "pause")
+    (
+        "resume",
+        "batch_size",
+        "data_mix",
+        "phase",
+        "precision",
+        "clipping",
+        "lr_schedule",
+        "world_size",
+        "pause",
+    )
 )
 
 
@@ -73,6 +84,11 @@ def _jumped(context: Context, lr: float) -> bool:
 
 
 def _event_step(event: Event, step: int) -> int:
+    """The step an event states, or the record's own."""
     stated = event.get("step")
-    usable = isinstance(stated, int | float) and not isinstance(stated, bool) and abs(stated) < 1 << 43
-    return step_millionths(stated) if usable and stated == stated else step
+    if isinstance(stated, bool) or not isinstance(stated, int | float):
+        return step
+    try:
+        return step_millionths(stated)
+    except RecordError:
+        return step

@@ -1,4 +1,4 @@
-"""Records that came before their layout wait here, with every later record of their run; bounded in number and bytes."""
+"""Records that came before their layout wait here, with every later record of their run; bounded."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class HeldRecords:
 
     @property
     def first(self) -> Held:
+        """The oldest itself."""
         return self._records[0]
 
     @property
@@ -66,10 +67,12 @@ class HeldRecords:
         return len(self._records) > MAX_RECORDS or self._bytes > MAX_BYTES
 
     def append(self, held: Held) -> None:
+        """Add the newest."""
         self._records.append(held)
         self._bytes += len(held.record.value or b"")
 
     def popleft(self) -> Held:
+        """Take the oldest out."""
         held = self._records.popleft()
         self._bytes -= len(held.record.value or b"")
         return held

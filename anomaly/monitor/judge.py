@@ -24,6 +24,9 @@ from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import NOT_MEASURED_BITS
 from detectors.rows import Flag
 
+_NONFINITE, _ALARM = int(Flag.NONFINITE), int(Flag.ALARM)  # plain integers: an enum's & costs a microsecond
+_ZERO, _NEGATIVE = int(Flag.ZERO), int(Flag.NEGATIVE)
+
 
 def judge(
     state: RunState, number: int, rank: RankState, record: SlotRecord, values: NDArray[np.float32]
@@ -35,15 +38,15 @@ def judge(
         state.newest_step = record.step
         state.readings += 1
     explained.note_events(state, record.events, record.step)
-    moment = Moment(
-        record.step, state.readings, state.attempt, record.time, record.source, state.context.last_checkpoint_step
-    )
+    moment = state.moment(record)
     alarms: list[Alarm] = []
     charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
+    finite = False
     if charted is not None:
-        alarms += _chart(state, charted, moment)
-    bad = nonfinite_slots(values, state.table)
-    if len(bad):
+        finite = (
+            _chart(state, charted, moment, alarms) and charted is values and not len(state.table.count_slots)
+        )
+    if not finite and len(bad := nonfinite_slots(values, state.table)):
         alarms.insert(0, nonfinite_alarm(state, values, bad, moment, number))
     elif newest:
         state.context.nonfinite_step = None
@@ -58,20 +61,21 @@ def judge(
     return transitions
 
 
-def _chart(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
-    """What the history of the series says of these values; learns them."""
+def _chart(state: RunState, values: NDArray[np.float32], moment: Moment, alarms: list[Alarm]) -> bool:
+    """Add what the history of the series says of these values; learn them. Whether all of them are finite."""
     model = model_values(state, values)
-    alarms = lr_alarms(state, model, moment)
+    alarms += lr_alarms(state, model, moment)
     offset = explained.lr_offset(state, model)
     explained.note_values(state, model)
     flags = state.slab.judge(values, explained.caution(state), offset)
-    if flags & Flag.NEGATIVE:
+    if flags & _NEGATIVE:
         _chart_signed(state, values)
-    if flags & Flag.ZERO:
+    if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
-    if flags & Flag.ALARM:
+    if flags & _ALARM:
         alarms += chart_alarms(state, moment)
-    return alarms + loss_alarms(state, values, moment)
+    alarms += loss_alarms(state, values, moment)
+    return not flags & _NONFINITE
 
 
 def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, float]:
@@ -133,4 +137,3 @@ def _chart_signed(state: RunState, values: NDArray[np.float32]) -> None:
             if state.owners is not None:
                 state.owners = np.append(state.owners, state.owners[slot])
             state.table = grown
-

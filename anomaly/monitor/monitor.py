@@ -144,7 +144,7 @@ class PartitionMonitor:
         if len(value) > self.limits.max_message_bytes:
             raise RecordError(
                 Reason.TOO_LARGE,
-                f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records a message",
+                f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records at once",
             )
         return codec.decode(value, record.timestamp / 1000)
 
@@ -171,7 +171,9 @@ class PartitionMonitor:
         self.outcome.counts["held"] += 1
         while held.full:
             oldest = held.popleft()
-            detail = f"layout {oldest.steps.layout_hash.hex()} did not come; send the layout before its records"
+            detail = (
+                f"layout {oldest.steps.layout_hash.hex()} did not come; send the layout before its records"
+            )
             self._park(oldest.record, Reason.LAYOUT_MISSING, detail)
             self._applied(oldest, state)
             self._release(state.run, state)
@@ -198,7 +200,7 @@ class PartitionMonitor:
                 apply_steps(state, waiting.message, source, self.limits, self.outcome)
         except RecordError as error:
             self._park(waiting.record, error.reason, error.detail)
-        except Exception as error:  # noqa: BLE001 - one bad run does not end the worker
+        except Exception as error:
             self._park(waiting.record, Reason.PROCESSING_ERROR, f"{type(error).__name__}: {error}")
             state = self.runs[state.run] = cold(state)
         self._applied(waiting, state)

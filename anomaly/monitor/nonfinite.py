@@ -97,7 +97,7 @@ def _everywhere(table: SeriesTable, slots: list[int]) -> bool:
     signal = table.slot_signal[slots[0]]
     having = np.count_nonzero((table.slot_signal == signal) & (table.slot_layer != WHOLE_MODEL))
     bad = sum(1 for slot in slots if table.slot_signal[slot] == signal)
-    return having > 1 and bad >= having
+    return int(having) > 1 and bad >= int(having)
 
 
 def _forward(table: SeriesTable, slots: list[int]) -> NDArray[np.intp]:

@@ -14,7 +14,6 @@ from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
-from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import ARRIVALS, PendingStep, RankState, RunState
 from anomaly.records import NOT_MEASURED_BITS, step_number
 from detectors.peers import leave_one_out, minority
@@ -48,12 +47,14 @@ def wait_for_peers(state: RunState, number: int, step: int, values: NDArray[np.f
         pending = PendingStep(step)
         state.pending.append(pending)
         state.pending.sort(key=lambda waiting: waiting.step)
-    held = sum(len(of_rank) for waiting in state.pending for of_rank in waiting.values.values())
-    if held + values.nbytes > MAX_WAITING_BYTES:
-        model = np.flatnonzero(state.table.slot_layer == WHOLE_MODEL)
-        kept = state.table.blank[: model[-1] + 1].copy() if len(model) else state.table.blank[:0]
-        kept[model] = values[model]
-        values = kept
+    model = state.table.model_only
+    if not pending.model_only:
+        held = sum(len(of_rank) for waiting in state.pending for of_rank in waiting.values.values())
+        if held + values.nbytes > MAX_WAITING_BYTES:
+            for waiting in state.pending:
+                _keep_model_only(state, waiting)
+    if pending.model_only:
+        values = values[model]
     pending.values[number] = values.tobytes()
     pending.sent[number] = state.ranks[number].messages
 
@@ -76,7 +77,9 @@ def live_ranks(state: RunState) -> list[int]:
         return state.live
     sizes = [rank.place.world_size for rank in state.ranks.values() if rank.place and rank.place.world_size]
     expected = range(min(max(sizes), 1 << 20)) if sizes else sorted(state.ranks)
-    state.live = [number for number in expected if number not in state.ranks or not state.ranks[number].missing]
+    state.live = [
+        number for number in expected if number not in state.ranks or not state.ranks[number].missing
+    ]
     return state.live
 
 
@@ -100,21 +103,32 @@ def _compare(state: RunState, pending: PendingStep, moment: Moment) -> list[Alar
     numbers = sorted(pending.values)
     if len(numbers) < 2:
         return []
-    stacked = np.stack([_vector(state, pending.values[number]) for number in numbers])
+    stacked = np.stack([_vector(state, pending, pending.values[number]) for number in numbers])
     alarms = _replicas(state, numbers, stacked, pending.step)
     alarms += _gradients(state, numbers, stacked, pending.step)
     return alarms + _straggler(state, numbers, stacked, pending.step)
 
 
-def _vector(state: RunState, raw: bytes) -> NDArray[np.float32]:
+def _keep_model_only(state: RunState, pending: PendingStep) -> None:
+    if not pending.model_only:
+        for number, raw in pending.values.items():
+            pending.values[number] = _vector(state, pending, raw)[state.table.model_only].tobytes()
+        pending.model_only = True
+
+
+def _vector(state: RunState, pending: PendingStep, raw: bytes) -> NDArray[np.float32]:
+    """A waiting record in slot order, float32 [slots]; slots that came since then are not measured in it."""
     values = state.table.blank.copy()
     known = np.frombuffer(raw, np.float32)
-    values[: len(known)] = known
+    if pending.model_only:
+        values[state.table.model_only[: len(known)]] = known
+    else:
+        values[: len(known)] = known
     return values
 
 
 def _replicas(state: RunState, numbers: list[int], stacked: NDArray[np.float32], step: int) -> list[Alarm]:
-    """Weight hashes of ranks that hold the same part of the model must agree (F44); once they have, they must stay so."""
+    """Weight hashes of ranks that hold the same part of the model must agree once they have agreed (F44)."""
     slot = state.table.model_slots.get("weight_hash")
     if slot is None:
         return []
@@ -218,7 +232,9 @@ def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
             state.owners = np.where(state.owners == number, -1, state.owners).astype(np.int32)
     kind = "resize" if len(left) * 2 >= len(present) else "partial_telemetry"
     first = min(state.ranks[number].step or moment.step for number in left)
-    evidence = Evidence("ranks_reporting", float(len(present) - len(left)), float(len(present)), 1.0, "missing_rank")
+    evidence = Evidence(
+        "ranks_reporting", float(len(present) - len(left)), float(len(present)), 1.0, "missing_rank"
+    )
     return [_rank_alarm(kind, left, first, (evidence,))]
 
 

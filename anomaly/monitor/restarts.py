@@ -59,6 +59,8 @@ def join_attempt(state: RunState, rank: RankState, step: int, starts_over: bool)
         state.attempt += 1
         state.newest_step = None
         rank.attempt = state.attempt
-    elif starts_over or (rank.attempt < state.attempt and state.newest_step is not None and step <= state.newest_step):
+    elif starts_over or (
+        rank.attempt < state.attempt and state.newest_step is not None and step <= state.newest_step
+    ):
         rank.attempt = state.attempt
     return opens

@@ -49,7 +49,9 @@ def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list
     return []
 
 
-def zero_alarms(state: RunState, values: NDArray[np.float32], lr: float | None, moment: Moment) -> list[Alarm]:
+def zero_alarms(
+    state: RunState, values: NDArray[np.float32], lr: float | None, moment: Moment
+) -> list[Alarm]:
     """Gradients that are exactly 0 while trainable (F12), weights that do not move although they should (F22).
 
     `values` is float32 [slots]. A layer's own longest healthy run of zeros raises its bar threefold.
@@ -73,29 +75,32 @@ def zero_alarms(state: RunState, values: NDArray[np.float32], lr: float | None, 
 
 def _should_learn(state: RunState, slot: int) -> bool:
     trainable = int(state.table.trainable[state.table.slot_layer[slot]])
-    return trainable == 1 or (trainable == -1 and state.slab.learned(slot))
+    return trainable == 1 or (trainable == -1 and state.slab.learned(slot) > 0)
 
 
 def _should_move(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
-    """Whether the slot's layer has a gradient in this record, or had updates before where gradients are not reported."""
+    """Whether the slot's layer has a gradient now, or had updates before where gradients are not reported."""
     table = state.table
     layer = table.slot_layer[slot]
     if table.trainable[layer] == 0:
         return False
     gradients = [
-        other for other in np.flatnonzero(table.slot_layer == layer) if table.signal_name(int(other)) == "grad_norm"
+        other
+        for other in np.flatnonzero(table.slot_layer == layer)
+        if table.signal_name(int(other)) == "grad_norm"
     ]
     if gradients:
         return bool(values[gradients[-1]] != 0) and bool(np.isfinite(values[gradients[-1]]))
-    return state.slab.learned(slot)
+    return state.slab.learned(slot) > 0
 
 
 def _long_enough(state: RunState, frozen: list[int]) -> bool:
     """Three readings for some layers; longer when nothing moves at all, which a skipped step explains as well."""
     having = np.count_nonzero(
-        (state.table.slot_signal == state.table.slot_signal[frozen[0]]) & (state.table.slot_layer != WHOLE_MODEL)
+        (state.table.slot_signal == state.table.slot_signal[frozen[0]])
+        & (state.table.slot_layer != WHOLE_MODEL)
     )
-    return len(frozen) < having or state.slab.zero_run(frozen[0]) >= ALL_FROZEN_READINGS
+    return len(frozen) < int(having) or state.slab.zero_run(frozen[0]) >= ALL_FROZEN_READINGS
 
 
 def _of_signal(state: RunState, slots: NDArray[np.intp], signal: str) -> list[int]:
@@ -131,7 +136,9 @@ def onset_step(state: RunState, readings_ago: int, moment: Moment) -> int:
 
 def last_good_step(state: RunState, first_step: int) -> int | None:
     """The last judged step before the onset at which nothing was suspicious; in millionths."""
-    return next((packed >> 1 for packed in reversed(state.recent) if packed & 1 and packed >> 1 < first_step), None)
+    return next(
+        (packed >> 1 for packed in reversed(state.recent) if packed & 1 and packed >> 1 < first_step), None
+    )
 
 
 def _lr_alarm(lr: float, settled: float | None, moment: Moment) -> Alarm:

@@ -75,10 +75,14 @@ class SeriesTable:
         return tuple(meaning_of(signal) for signal in self.signals)
 
     @cached_property
+    def model_only(self) -> NDArray[np.intp]:
+        """Slots of the whole model, ascending."""
+        return np.flatnonzero(self.slot_layer == WHOLE_MODEL)
+
+    @cached_property
     def model_slots(self) -> dict[str, int]:
         """Slots of the whole-model signals by name; the newest where a signal was charted anew."""
-        slots = np.flatnonzero(self.slot_layer == WHOLE_MODEL)
-        return {self.signals[self.slot_signal[slot]]: int(slot) for slot in slots}
+        return {self.signals[self.slot_signal[slot]]: int(slot) for slot in self.model_only}
 
     @cached_property
     def context_slots(self) -> tuple[tuple[str, int], ...]:
@@ -137,7 +141,9 @@ class SeriesTable:
         wanted = [(WHOLE_MODEL, signal_of[name]) for name in layout.model_signals]
         of_layer = [signal_of[name] for name in layout.signals]
         wanted += [(layer_of[layer], signal) for layer in layout.layers for signal in of_layer]
-        new = list(dict.fromkeys(series for series in wanted if series not in known))[: max(0, limit - self.slots)]
+        new = list(dict.fromkeys(series for series in wanted if series not in known))[
+            : max(0, limit - self.slots)
+        ]
         known.update({series: self.slots + at for at, series in enumerate(new)})
         profiles = [profile_index(meaning_of(signals[signal]).profile) for _, signal in new]
         table = table_of(

@@ -107,7 +107,9 @@ def load(payload: bytes) -> RunState:
     try:
         version = _version_decoder.decode(payload).version
         if version != VERSION:
-            raise SnapshotError(f"snapshot version: got {version}, this worker reads {VERSION}; its run starts cold")
+            raise SnapshotError(
+                f"snapshot version: got {version}, this worker reads {VERSION}; its run starts cold"
+            )
         return _restored(_decoder.decode(payload))
     except (msgspec.MsgspecError, ValueError, IndexError) as error:
         raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.book import IncidentBook
+from anomaly.incidents.book import IncidentBook, Moment
 from anomaly.incidents.transition import Source
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
@@ -64,6 +64,8 @@ class PendingStep(msgspec.Struct):
     values: dict[int, bytes] = {}
     sent: dict[int, int] = {}
     """Each reporter's message count at its report."""
+    model_only: bool = False
+    """Whether only whole-model values are kept, in slot order."""
 
 
 class Context(msgspec.Struct):
@@ -127,6 +129,18 @@ class RunState:
 
     live: list[int] | None = None
     """The ranks that a comparison waits for, worked out when first asked; not in the snapshot."""
+
+    def moment(self, record: SlotRecord) -> Moment:
+        """A record as its incidents need it."""
+        return Moment(
+            step=record.step,
+            reading=self.readings,
+            attempt=self.attempt,
+            time=record.time,
+            source=record.source,
+            last_checkpoint_step=self.context.last_checkpoint_step,
+            tags=self.tags,
+        )
 
     @property
     def multiple_ranks(self) -> bool:

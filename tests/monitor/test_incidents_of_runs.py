@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from anomaly.incidents import KINDS, Severity, Status, Transition, decode_transition, transition_schema
+from tests.monitor.logs import LAYERS, log_of, outcome_of, training, transitions_of
+
+NAN = float("nan")
+
+
+def opened(transitions: list[Transition]) -> list[Transition]:
+    return [transition for transition in transitions if transition.status is Status.OPENED]
+
+
+def test_a_healthy_run_says_nothing() -> None:
+    assert transitions_of(training(range(400))) == []
+
+
+def test_a_nan_loss_is_critical_at_once_even_in_the_first_record() -> None:
+    (incident,) = transitions_of([{"run": "r1", "step": 0, "loss": NAN}])
+    assert (incident.kind, incident.severity, incident.step) == ("nonfinite_loss", Severity.CRITICAL, 0)
+    assert incident.layer is None
+    assert incident.layers == ()
+
+
+def test_nan_weights_in_one_layer_name_that_layer_although_everything_after_is_nan_too() -> None:
+    def poison(step: int, record: dict[str, Any]) -> None:
+        if step < 100:
+            return
+        record["loss"] = record["grad_norm_total"] = NAN
+        for at, name in enumerate(LAYERS):
+            record["layers"][name]["grad_norm"] = NAN
+            if at >= 2:
+                record["layers"][name]["act_rms"] = NAN
+        record["layers"]["h.1"]["weight_norm"] = NAN
+
+    transitions = transitions_of(training(range(120), poison))
+    (incident,) = opened(transitions)
+    assert (incident.kind, incident.layer, incident.step) == ("nonfinite_weight", "h.1", 100)
+    assert incident.last_good_step == 99
+    assert len(transitions) == 1, "how a NaN spreads is no news"
+
+
+def test_nan_activations_name_the_first_layer_in_forward_order() -> None:
+    def poison(step: int, record: dict[str, Any]) -> None:
+        if step >= 50:
+            for name in LAYERS[3:]:
+                record["layers"][name]["act_rms"] = NAN
+            for name in LAYERS:
+                record["layers"][name]["grad_norm"] = NAN
+            record["loss"] = NAN
+
+    (incident,) = transitions_of(training(range(60), poison))
+    assert (incident.kind, incident.layer) == ("nonfinite_activation", "h.2")
+
+
+def test_nan_gradients_name_the_last_layer_in_backward_order_whose_incoming_gradient_is_finite() -> None:
+    def poison(step: int, record: dict[str, Any]) -> None:
+        if step >= 50:
+            for name in LAYERS[:3]:
+                record["layers"][name]["grad_norm"] = NAN
+
+    (incident,) = transitions_of(training(range(60), poison))
+    assert (incident.kind, incident.layer) == ("nonfinite_gradient", "h.1")
+
+
+def test_a_nan_blinds_no_chart() -> None:
+    def two_faults(step: int, record: dict[str, Any]) -> None:
+        if step == 100:
+            record["loss"] = record["layers"]["h.0"]["grad_norm"] = NAN
+        if step >= 300:
+            record["layers"]["h.2"]["grad_norm"] *= 100
+
+    first, second = opened(transitions_of(training(range(330), two_faults)))
+    assert first.kind.startswith("nonfinite")
+    assert (second.kind, second.layer) == ("layer_gradient_spike", "h.2")
+    assert 300 <= second.step <= 310
+
+
+def test_an_overflow_that_the_loss_scaler_skipped_is_a_remark() -> None:
+    def skip(step: int, record: dict[str, Any]) -> None:
+        record["loss_scale"], record["skipped"] = 65536.0, 0
+        if step == 100:
+            record["skipped"], record["grad_norm_total"] = 1, float("inf")
+
+    (incident,) = opened(transitions_of(training(range(120), skip)))
+    assert incident.severity is Severity.INFO
+
+
+def test_one_spike_that_recovers_wakes_nobody() -> None:
+    def spike(step: int, record: dict[str, Any]) -> None:
+        if step == 200:
+            record["loss"] *= 3
+            record["grad_norm_total"] *= 20
+            for of_layer in record["layers"].values():
+                of_layer["grad_norm"] *= 20
+
+    assert all(incident.severity is Severity.INFO for incident in transitions_of(training(range(300), spike)))
+
+
+def test_a_jump_that_stays_is_one_incident_that_resolves_once_the_new_level_is_known() -> None:
+    def jump(step: int, record: dict[str, Any]) -> None:
+        if step >= 200:
+            record["layers"]["h.1"]["grad_norm"] *= 30
+
+    transitions = transitions_of(training(range(600), jump))
+    (incident,) = opened(transitions)
+    assert incident.layer == "h.1"
+    assert 200 <= incident.step <= 225
+    assert abs(incident.first_step - 200) <= 2
+    assert incident.last_good_step in (198, 199)
+    assert transitions[-1].status is Status.RESOLVED
+    assert [transition.transition for transition in transitions] == list(range(len(transitions)))
+    assert {transition.incident for transition in transitions} == {incident.incident}
+
+
+def test_a_learning_rate_times_a_hundred_is_found_by_name() -> None:
+    def jump(step: int, record: dict[str, Any]) -> None:
+        if step >= 150:
+            record["lr"] *= 100
+
+    (incident,) = opened(transitions_of(training(range(200), jump)))
+    assert (incident.kind, incident.severity, incident.step) == ("lr_schedule", Severity.WARNING, 150)
+
+
+def test_warm_up_decay_and_warm_restart_of_the_learning_rate_are_no_faults() -> None:
+    def schedule(step: int, record: dict[str, Any]) -> None:
+        cycle = step % 200
+        lr = 1e-3 * (min(1, (cycle + 1) / 50) if step < 200 else 1) * 0.98**cycle
+        record["lr"] = lr
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= lr / 1e-3
+
+    assert transitions_of(training(range(800), schedule)) == []
+
+
+@pytest.mark.parametrize(
+    ("signal", "kind"), [("grad_norm", "gradient_dead"), ("update_ratio", "weights_frozen")]
+)
+def test_exact_zeros_are_found_within_five_steps(signal: str, kind: str) -> None:
+    def stop(step: int, record: dict[str, Any]) -> None:
+        if step >= 100:
+            record["layers"]["h.1"][signal] = 0.0
+
+    (incident,) = opened(transitions_of(training(range(130), stop)))
+    assert (incident.kind, incident.layer) == (kind, "h.1")
+    assert 100 <= incident.step <= 105
+    assert incident.first_step == 100
+
+
+def test_a_layer_that_never_had_a_gradient_and_no_mask_is_taken_as_frozen_on_purpose() -> None:
+    def freeze(_: int, record: dict[str, Any]) -> None:
+        record["layers"]["embed"].update(grad_norm=0.0, update_ratio=0.0)
+
+    assert transitions_of(training(range(100), freeze)) == []
+
+
+def test_a_consequence_joins_the_incident_of_its_cause_and_raises_it() -> None:
+    def lr_then_nan(step: int, record: dict[str, Any]) -> None:
+        if step >= 150:
+            record["lr"] *= 100
+        if step >= 170:
+            record["loss"] = NAN
+
+    transitions = transitions_of(training(range(200), lr_then_nan))
+    (incident,) = opened(transitions)
+    assert incident.kind == "lr_schedule"
+    rise = next(transition for transition in transitions if transition.severity is Severity.CRITICAL)
+    assert rise.status is Status.UPDATED
+    assert rise.step == 170
+    assert rise.statistic == "loss"
+
+
+def test_every_transition_follows_the_published_schema_and_reads_back() -> None:
+    def faults(step: int, record: dict[str, Any]) -> None:
+        if step >= 60:
+            record["layers"]["h.1"]["grad_norm"] = float("inf")
+
+    log = log_of(training(range(150), faults, tags={"team": "a"}, time=1.5))
+    transitions = [transition for _, transition in outcome_of(log).transitions]
+    assert transitions
+    for transition in transitions:
+        encoded = transition.encode()
+        jsonschema.validate(json.loads(encoded), transition_schema())
+        assert decode_transition(encoded).encode() == encoded
+        assert transition.kind in KINDS
+
+
+def test_updates_come_at_most_once_in_twenty_steps() -> None:
+    def spread(step: int, record: dict[str, Any]) -> None:
+        for at, name in enumerate(LAYERS):
+            if step >= 200 + 3 * at:
+                record["layers"][name]["weight_norm"] *= 4
+
+    transitions = transitions_of(training(range(300), spread))
+    steps = [transition.step for transition in transitions if transition.severity is Severity.WARNING]
+    assert len(opened(transitions)) == 1
+    assert all(later - earlier >= 20 for earlier, later in itertools.pairwise(steps))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anomaly.incidents import Severity, Transition
+from tests.monitor.logs import LAYERS, Log, healthy, log_of, monitor, outcome_of
+
+
+def of_ranks(steps: range, ranks: int, change: Any = None, **fields: Any) -> list[dict[str, Any]]:
+    records = []
+    for step in steps:
+        for rank in range(ranks):
+            record = {"run": "r1", **healthy(step, seed=rank), "rank": rank, **fields}
+            if change is not None:
+                change(step, rank, record)
+            records.append(record)
+    return records
+
+
+def warnings(records: list[dict[str, Any]]) -> list[Transition]:
+    transitions = outcome_of(log_of(records)).transitions
+    return [each for _, each in transitions if each.severity is not Severity.INFO and each.status == "opened"]
+
+
+def test_calm_ranks_say_nothing() -> None:
+    assert outcome_of(log_of(of_ranks(range(200), 4))).transitions == []
+
+
+def test_a_nan_on_a_rank_that_feeds_no_chart_is_found_and_the_rank_named() -> None:
+    def poison(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step >= 50 and rank == 2:
+            record["layers"]["h.1"]["grad_norm"] = float("nan")
+
+    (incident,) = warnings(of_ranks(range(60), 4, poison))
+    assert (incident.kind, incident.ranks, incident.layer, incident.step) == (
+        "nonfinite_gradient",
+        (2,),
+        "h.1",
+        50,
+    )
+
+
+def test_a_rank_whose_gradient_leaves_its_peers_is_named_with_its_layer() -> None:
+    def leave(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step >= 50 and rank == 3:
+            record["layers"]["h.2"]["grad_norm"] *= 8
+
+    (incident,) = warnings(of_ranks(range(80), 4, leave))
+    assert (incident.kind, incident.ranks, incident.layer) == ("rank_gradient_outlier", (3,), "h.2")
+    assert incident.step <= 53
+
+
+def test_replicas_whose_weights_differ_are_critical_and_the_minority_is_named() -> None:
+    def diverge(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["weight_hash"] = step % 1000 + (7 if step >= 40 and rank == 1 else 0)
+
+    (incident,) = warnings(of_ranks(range(60), 4, diverge))
+    assert (incident.kind, incident.ranks, incident.severity) == (
+        "replica_divergence",
+        (1,),
+        Severity.CRITICAL,
+    )
+    assert incident.step <= 41
+
+
+def test_hashes_that_never_agreed_are_shards_not_replicas() -> None:
+    def shards(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["weight_hash"] = 1000 * rank + step
+
+    assert warnings(of_ranks(range(60), 4, shards)) == []
+
+
+def test_a_straggler_is_named_by_its_own_step_time() -> None:
+    def slow(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["step_seconds"] = 0.2 * (3 if step >= 50 and rank == 1 else 1)
+
+    (incident,) = warnings(of_ranks(range(80), 4, slow))
+    assert (incident.kind, incident.ranks) == ("straggler", (1,))
+
+
+def test_a_rank_that_stops_reporting_is_missing() -> None:
+    records = [each for each in of_ranks(range(60), 4) if not (each["rank"] == 3 and each["step"] >= 30)]
+    (incident,) = warnings(records)
+    assert (incident.kind, incident.ranks) == ("partial_telemetry", (3,))
+
+
+def test_half_of_the_ranks_leaving_is_a_resize() -> None:
+    records = [each for each in of_ranks(range(60), 4) if not (each["rank"] >= 2 and each["step"] >= 30)]
+    outcome = outcome_of(log_of(records))
+    assert [(each.kind, each.severity) for _, each in outcome.transitions if each.status == "opened"] == [
+        ("resize", Severity.INFO)
+    ]
+
+
+def test_charts_take_each_series_from_the_lowest_live_rank_on_arrival_and_once_per_step() -> None:
+    partition, log = monitor(), Log()
+    for record in of_ranks(range(30), 3):
+        log.json(**record)
+    alone = monitor()
+    alone.process(log_of(each for each in of_ranks(range(30), 3) if each["rank"] == 0).records)
+    partition.process(log.records)
+    assert partition.runs["r1"].slab.dump() == alone.runs["r1"].slab.dump()
+
+
+def test_pipeline_stages_each_feed_their_own_layers() -> None:
+    def stage(_: int, rank: int, record: dict[str, Any]) -> None:
+        mine = LAYERS[:2] if rank == 0 else LAYERS[2:]
+        record["layers"] = {name: record["layers"][name] for name in mine}
+
+    partition = monitor()
+    partition.process(log_of(of_ranks(range(50), 2, stage)).records)
+    state = partition.runs["r1"]
+    learned = [state.slab.learned(slot) for slot in range(state.table.slots)]
+    assert min(learned) >= 45
+    assert max(learned) <= 50
+
+
+def test_what_waits_for_comparison_is_bounded() -> None:
+    partition, log = monitor(), Log()
+    names = [f"layer.{at}" for at in range(2000)]
+    rng = np.random.default_rng(0)
+    for rank in range(300):
+        values = rng.uniform(1, 2, len(names))
+        log.json(
+            run="r1",
+            step=1,
+            rank=rank,
+            loss=1.0,
+            layers={name: {"grad_norm": value} for name, value in zip(names, values, strict=True)},
+            place={"world_size": 1000},
+        )
+    partition.process(log.records)
+    waiting = sum(len(raw) for pending in partition.runs["r1"].pending for raw in pending.values.values())
+    assert waiting <= 2 << 20
