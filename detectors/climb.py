@@ -1,0 +1,194 @@
+"""Losses that rise slowly: 100 to 1,000 readings, far below any spike chart; the case published guards miss.
+
+Shift found: a level that goes up block after block, by 16 % or more (positive losses) or 3 of the readings' own
+deviations (signed ones), while it is above the best level seen.  A level that moves once and stays, by whatever
+height, is no climb: data mixes and schedules do that.
+
+Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the end of each block:
+
+    m_1 .. m_8  means of the last 8 blocks of y = log2 x (of x itself once the series has been below 0)
+    d_i         = m_(i+1) - m_i,  7 steps, of which at least 5 rise
+    rise        = m_8 - m_1 - max(0, d_i, d_i + d_(i+1))       without the largest jump, wherever it fell
+    noise       = running mean of |d_(i+1) - d_i|, learned as it leaves the ring: a steady trend is no noise
+    raw         = min(rise / (4 noise sqrt 7), rise / effect, (m_8 - best) / effect)
+    ratio       = raw / max(1, 1.5 tail) / evidence             |ratio| >= 1 is an alarm; held until the next block
+
+and tail is the largest raw of the excursions that ended, slowly forgotten.
+
+Knobs: `evidence` (2.0 asks for twice the rise).  False alarms: none in 1.5 million readings of the healthy loss
+families of the tests; delay for a climb by a factor of two over 300 readings: about 130 readings.
+Sibling: the `shift` chart of kernel.py, quicker for anything larger than the noise of single readings.
+Source: reversed runs of block means; the idea of Mann-Kendall's trend test with a jump taken out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["BLOCKS", "RING", "Climb"]
+
+BLOCKS: Final = (8, 32, 128)
+"""Readings in a block, per scale; each a multiple of the one before."""
+RING: Final = 8
+RISING: Final = 5
+OLDER: Final = 12
+"""Bends learned before the first verdict: a ring's own, and as many blocks more."""
+LEVEL: Final = 2.5
+EFFECT_LOG2: Final = 0.12
+EFFECT_DEVIATIONS: Final = 3.0
+TAIL_FACTOR: Final = 1.5
+TAIL_BOUND: Final = 2.0
+TAIL_KEPT: Final = 0.995
+NOISE_RATE: Final = 1.0 / 32.0
+NOISE_CLIP: Final = 4.0
+ROUGH_RATE: Final = 0.01
+
+# one series' state, float64: four numbers, then 18 for each scale
+_SIGNED, _PREVIOUS, _ROUGH, _SEEN, _HEAD = 0, 1, 2, 3, 4
+_COUNT, _SUM, _FILLED, _NOISE, _LEARNED, _BEST, _PEAK, _TAIL, _RAW, _SINCE, _MEANS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+_SPAN = _MEANS + RING
+_WIDTH = _HEAD + len(BLOCKS) * _SPAN
+_PARTS = (8, 4, 4)  # readings, then blocks of the scale below, in a block
+_SPREAD = LEVEL * math.sqrt(RING - 1.0)
+
+
+class Climb:
+    """The climb chart of a handful of losses: float64 state [series, 58].
+
+    since: int64 [series], readings since the lowest block of the window that speaks loudest; scratch.
+    """
+
+    def __init__(self, series: int) -> None:
+        self._state = np.zeros((series, _WIDTH))
+        self.since = np.zeros(series, np.int64)
+
+    def judge(self, x: NDArray[np.float32], evidence: float = 1.0) -> NDArray[np.float64]:
+        """Judge one reading per series, then learn it; returns the ratio to the alarm level, float64 [series].
+
+        x: float32 [series], raw.  NaN (measured or not) and infinities change nothing; an exact 0 is left out.
+        """
+        ratio = np.zeros(len(self._state))
+        _judge(self._state, x, ratio, self.since)
+        return ratio / evidence
+
+    def restart(self) -> None:
+        """The run repeats steps: blocks begin anew; scales, signs and tails are kept."""
+        for scale in range(len(BLOCKS)):
+            at = _HEAD + scale * _SPAN
+            for field in (_COUNT, _SUM, _FILLED, _PEAK, _RAW, _SINCE):
+                self._state[:, at + field] = 0.0
+
+    def dump(self) -> bytes:
+        """The state; the number of series is its length."""
+        return self._state.tobytes()
+
+    @classmethod
+    def load(cls, state: bytes) -> Climb:
+        """A chart that continues exactly as the dumped one; ValueError if the bytes are no state of it."""
+        if len(state) % (_WIDTH * 8):
+            raise ValueError(f"a climb state has a multiple of {_WIDTH * 8} bytes, got {len(state)}; was it cut?")
+        chart = cls(len(state) // (_WIDTH * 8))
+        chart._state[:] = np.frombuffer(state).reshape(-1, _WIDTH)
+        return chart
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _judge(state: Any, x: Any, ratio: Any, since: Any) -> None:
+    for s in range(x.size):
+        _learn(state[s], np.float64(x[s]))
+        since[s] = 0
+        for scale in range(len(BLOCKS)):
+            at = _HEAD + scale * _SPAN
+            tail = TAIL_FACTOR * state[s, at + _TAIL]
+            value = state[s, at + _RAW] / (tail if tail > 1.0 else 1.0)
+            if value > ratio[s]:
+                ratio[s] = value
+                since[s] = int(state[s, at + _SINCE])
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _learn(row: Any, x: float) -> None:
+    """One reading of one series into its blocks."""
+    if not math.isfinite(x):
+        return
+    if x < 0.0 and row[_SIGNED] == 0.0:
+        row[:] = 0.0
+        row[_SIGNED] = 1.0
+    if x == 0.0 and row[_SIGNED] == 0.0:
+        return
+    y = x if row[_SIGNED] > 0.0 else math.log2(x)
+    if row[_SEEN] > 0.0:
+        gain = max(ROUGH_RATE, 1.0 / row[_SEEN])
+        row[_ROUGH] += gain * (abs(y - row[_PREVIOUS]) - row[_ROUGH])
+    row[_SEEN] += 1.0
+    row[_PREVIOUS] = y
+    effect = EFFECT_DEVIATIONS * row[_ROUGH] if row[_SIGNED] > 0.0 else EFFECT_LOG2
+    for scale in range(len(BLOCKS)):
+        at = _HEAD + scale * _SPAN
+        row[at + _COUNT] += 1.0
+        row[at + _SUM] += y
+        if row[at + _COUNT] < _PARTS[scale]:
+            return
+        y = row[at + _SUM] / _PARTS[scale]
+        row[at + _COUNT] = 0.0
+        row[at + _SUM] = 0.0
+        _push(row[at : at + _SPAN], y, effect, BLOCKS[scale])
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
+    """A finished block of one scale: judge the ring, then learn what leaves it."""
+    for i in range(RING - 1):
+        chart[_MEANS + i] = chart[_MEANS + i + 1]
+    chart[_MEANS + RING - 1] = mean
+    if chart[_LEARNED] + chart[_FILLED] == 0.0 or mean < chart[_BEST]:
+        chart[_BEST] = mean
+    if chart[_FILLED] < RING:
+        chart[_FILLED] += 1.0
+    if chart[_FILLED] < RING:
+        return
+    rise, rising, lowest = _rise(chart[_MEANS:])
+    _learn_noise(chart)
+    raw = min(rise / (_SPREAD * chart[_NOISE] + 1e-300), rise / (effect + 1e-300))
+    raw = min(raw, (mean - chart[_BEST]) / (effect + 1e-300))
+    if rising < RISING or raw < 0.0 or chart[_LEARNED] < OLDER:
+        raw = 0.0
+    chart[_RAW] = raw
+    chart[_SINCE] = (RING - lowest) * readings
+    if raw > 0.0:
+        chart[_PEAK] = max(chart[_PEAK], raw)
+    else:
+        chart[_TAIL] = max(chart[_TAIL] * TAIL_KEPT, min(chart[_PEAK], TAIL_BOUND))
+        chart[_PEAK] = 0.0
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _rise(means: Any) -> tuple[float, int, int]:
+    """Rise over the ring without its largest jump, how many steps rise, which block is the lowest."""
+    jump, rising, lowest = 0.0, 0, 0
+    for i in range(RING - 1):
+        step = means[i + 1] - means[i]
+        rising += step > 0.0
+        jump = max(jump, step)
+        if i + 2 < RING:
+            jump = max(jump, means[i + 2] - means[i])
+        if means[i + 1] < means[lowest]:
+            lowest = i + 1
+    return means[RING - 1] - means[0] - jump, rising, lowest
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+def _learn_noise(chart: Any) -> None:
+    """The bend between the ring's oldest steps; at first, of all its steps."""
+    bends = RING - 2 if chart[_LEARNED] == 0.0 else 1
+    for i in range(bends):
+        bend = abs(chart[_MEANS + i + 2] - 2.0 * chart[_MEANS + i + 1] + chart[_MEANS + i])
+        if chart[_LEARNED] >= RING - 2:
+            bend = min(bend, NOISE_CLIP * chart[_NOISE])
+        chart[_LEARNED] += 1.0
+        chart[_NOISE] += max(NOISE_RATE, 1.0 / chart[_LEARNED]) * (bend - chart[_NOISE])

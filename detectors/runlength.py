@@ -1,0 +1,99 @@
+"""Exact conditions that held too long: gradients exactly 0, weights that do not move, the same loss or hash again.
+
+Shift found: a condition that holds for `minimum` readings in a row, or for 3 times the longest run of it that ended
+in this series while healthy, whichever is more; at that very reading.
+
+Formula:  run = readings in a row for which the condition holds;  ratio = run / max(minimum, 3 * longest);
+longest = max(longest, min(run, limit)) when a run ends.
+
+Knobs: minimum, in readings; more of it: later and surer.  False alarms: a condition true by chance with
+probability p does so p^minimum of the time, until its own longest run is learned.
+Sibling: kernel.py's ZERO_RUN, the same rule for exact zeros within a slab.  Source: the theory of runs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Repeats", "RunLength"]
+
+FACTOR: Final = 3
+
+
+class RunLength:
+    """Runs of one condition over n series; state: run and longest, int32 [2, n]."""
+
+    def __init__(self, series: int, minimum: int = 3) -> None:
+        if minimum < 1:
+            raise ValueError(f"minimum must be at least 1 reading, got {minimum}")
+        self.minimum = minimum
+        self._state = np.zeros((2, series), np.int32)
+
+    @property
+    def run(self) -> NDArray[np.int32]:
+        """Readings in a row for which the condition holds: int32 [n]."""
+        return self._state[0]
+
+    def judge(self, holds: NDArray[np.bool_], measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Take one reading per series; returns run / limit, float64 [n]; 1.0 or more is an alarm.
+
+        holds: bool [n].  measured: bool [n]; False changes nothing of that series, and it gives 0.0.
+        """
+        run, longest = self._state
+        limit = np.maximum(self.minimum, FACTOR * longest)
+        ended = measured & ~holds
+        np.maximum(longest, np.minimum(run, limit), out=longest, where=ended)
+        run[measured & holds] += 1
+        run[ended] = 0
+        return np.where(measured, run / limit, 0.0)
+
+    def dump(self) -> bytes:
+        """The state; `minimum` is not in it."""
+        return self._state.tobytes()
+
+    @classmethod
+    def load(cls, state: bytes, minimum: int = 3) -> RunLength:
+        """Continue exactly as the dumped one; ValueError if the bytes are no state of it."""
+        if len(state) % 8:
+            raise ValueError(f"a run-length state has a multiple of 8 bytes, got {len(state)}; was it cut?")
+        rule = cls(len(state) // 8, minimum)
+        rule._state[:] = np.frombuffer(state, np.int32).reshape(2, -1)
+        return rule
+
+
+class Repeats:
+    """The same value again and again, bit for bit: repeated batches, a stuck loss.  run = repetitions so far."""
+
+    def __init__(self, series: int, minimum: int = 3) -> None:
+        self._last = np.full(series, np.nan, np.float32)
+        self._rule = RunLength(series, minimum)
+
+    @property
+    def run(self) -> NDArray[np.int32]:
+        """Readings in a row that equalled the one before: int32 [n]."""
+        return self._rule.run
+
+    def judge(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Take one reading per series, float32 [n]; NaN and infinities change nothing.  As RunLength.judge."""
+        measured = np.isfinite(x)
+        ratio = self._rule.judge(x == self._last, measured)
+        np.copyto(self._last, x, where=measured)
+        return ratio
+
+    def dump(self) -> bytes:
+        """The state; `minimum` is not in it."""
+        return self._last.tobytes() + self._rule.dump()
+
+    @classmethod
+    def load(cls, state: bytes, minimum: int = 3) -> Repeats:
+        """Continue exactly as the dumped one; ValueError if the bytes are no state of it."""
+        if len(state) % 12:
+            raise ValueError(f"a repeats state has a multiple of 12 bytes, got {len(state)}; was it cut?")
+        series = len(state) // 12
+        rule = cls(series, minimum)
+        rule._last[:] = np.frombuffer(state[: 4 * series], np.float32)
+        rule._rule = RunLength.load(state[4 * series :], minimum)
+        return rule
