@@ -8,7 +8,6 @@ scrapes and are gone with the run's partition; two workers never both show a run
 from __future__ import annotations
 
 import heapq
-from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -127,6 +126,8 @@ class WorkerMetrics:
         self.ignored = self._counter(
             "anomaly_ignored_total", "Records that change nothing: duplicates, late ones and the like.", "reason"
         )  # fmt: skip
+        for reason in ("duplicate", "late", "replaced_session"):
+            self.ignored.labels(reason)
         self.missing_offsets = self._counter(
             "anomaly_missing_offsets_total", "Offsets telemetry did not have: retention was faster, or transactions."
         )  # fmt: skip
@@ -186,8 +187,3 @@ class WorkerMetrics:
             self.lag.remove(str(partition))
         for partition, lag in lags.items():
             self.lag.labels(str(partition)).set(max(lag, 0))
-
-    def count_ignored(self, counts: Counts[str]) -> None:
-        """Add what a batch ignored, by reason."""
-        for reason, count in counts.items():
-            self.ignored.labels(reason).inc(count)

@@ -41,6 +41,11 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # Faust hard-codes 1500
         return consumer
 
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions `topic` has, by the latest metadata."""
+        found = self._ensure_consumer()._client.cluster.partitions_for_topic(topic)
+        return len(found) if found else None
+
     async def commit_with(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Commit offsets with metadata; False when a rebalance makes that impossible now. Raises `KafkaError`."""
         offsets = {KafkaTopicPartition(*tp): OffsetAndMetadata(*commit) for tp, commit in commits.items()}

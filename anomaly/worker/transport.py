@@ -43,17 +43,22 @@ class Batch:
     follows: int
     """The offset after the last one delivered before; these records start here, or later at a hole that stays."""
     records: list[Any]
-    bytes: int
+    value_bytes: int
+
+    @property
+    def weight(self) -> int:
+        """Bytes it takes while it waits, about."""
+        return self.value_bytes + RECORD_BYTES * len(self.records)
 
 
 class BatchSchema(faust.Schema[Any, Any]):
     """Decodes nothing: the value of an event is the `Batch`."""
 
-    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:  # noqa: ARG002 - Faust names it
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
         """The key as it is."""
         return message.key
 
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:  # noqa: ARG002
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
         """The batch as it is."""
         return message.value
 
@@ -100,9 +105,13 @@ class Consumer(stock.Consumer):
         self.waiting_bytes = 0
         await super().on_partitions_revoked(revoked)
 
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions `topic` has, by the latest metadata; None while that is not known."""
+        return self._thread.partition_count(topic)
+
     def taken(self, batch: Batch) -> None:
         """The agent took `batch` out of its queue."""
-        self.waiting_bytes = max(0, self.waiting_bytes - batch.bytes)
+        self.waiting_bytes = max(0, self.waiting_bytes - batch.weight)
 
     def _fetchable(self) -> set[TP]:
         """Partitions to read now; during a rebalance only the changelogs that recovery needs."""
@@ -158,9 +167,9 @@ class Consumer(stock.Consumer):
                 return None
             self.missing_offsets += first - expected
         self._next_offset[tp] = records[-1].offset + 1
-        size = sum(len(record.value or b"") + RECORD_BYTES for record in records)
-        self.waiting_bytes += size
-        return Batch(expected, records, size)
+        batch = Batch(expected, records, sum(len(record.value or b"") for record in records))
+        self.waiting_bytes += batch.weight
+        return batch
 
     def _message(self, tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
         last = batch.records[-1]

@@ -1,0 +1,288 @@
+"""The worker on Faust: which of its own parts runs when. The only module, with its transport, that knows Faust.
+
+One lock, `turn`, keeps processing, the dump of states and the change of partitions apart. What happens when:
+
+    assigned      forget what left; Faust recovers the states of the rest from the changelog (`store`)
+    recovered     commits and sent incidents are read, books opened, a first commit made where there was none
+    a batch       judged, what comes of it put into the outbox (`stream`)
+    every second  a rolling save (`saver`); four times a second a look at the clock, the lease, the topic
+    revoked, end  everything is saved, within two seconds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from faust.types import TP
+
+from anomaly.metrics import WorkerMetrics
+from anomaly.settings import Settings
+from anomaly.topics import SNAPSHOT_MAX_BYTES
+from anomaly.worker import store as state_store
+from anomaly.worker.commits import CommitMetadata, read_metadata
+from anomaly.worker.consumer_thread import BatchApp
+from anomaly.worker.guard import ExitCode, Lease, die, fail, guarded
+from anomaly.worker.health import Health
+from anomaly.worker.outbox import Outbox, Outgoing
+from anomaly.worker.repeats import sent_before
+from anomaly.worker.saver import Saver
+from anomaly.worker.stream import Start, Stream
+from anomaly.worker.transport import SCHEME, Batch, BatchSchema, Consumer, Producer
+
+LOOK_SECONDS = 0.25
+SAVE_SECONDS = 2.0
+"""For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
+
+log = logging.getLogger("anomaly.worker")
+
+
+def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
+    """The Faust app with the settings that keep it from losing or delaying anything."""
+    brokers = [f"{SCHEME}://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
+    return BatchApp(
+        settings.topics.consumer_group,
+        lease=lease,
+        idempotent=not settings.development_broker,
+        broker=";".join(brokers),
+        datadir=settings.data_dir,
+        store="memory://",  # the changelog is the truth
+        web_enabled=False,  # /metrics and the rest are ours
+        topic_partitions=partitions,
+        topic_allow_declare=False,  # preflight made them; without CREATE Faust would not start
+        topic_disable_leader=True,  # joins in 2 s instead of 30
+        stream_wait_empty=False,  # our own lock does it
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 6,
+        broker_request_timeout=max(90.0, settings.session_timeout_seconds + 10),
+        broker_max_poll_records=1000,  # bounds a batch
+        consumer_metadata_max_age_ms=15_000,  # how soon a changed partition count is noticed
+        producer_max_request_size=SNAPSHOT_MAX_BYTES - 65_536,
+        producer_max_batch_size=1 if settings.development_broker else 16_384,
+        producer_request_timeout=60.0,
+    )
+
+
+class Worker:
+    """One worker process; `app` is what Faust runs."""
+
+    def __init__(
+        self, settings: Settings, partitions: int, metrics: WorkerMetrics, health: Health, address: str
+    ) -> None:
+        self.settings = settings
+        self.topics = settings.topics
+        self.partitions = partitions
+        self.metrics = metrics
+        self.health = health
+        self.address = address
+        self.lease = Lease(settings.session_timeout_seconds)
+        self.app = build_app(settings, partitions, self.lease)
+        self.turn = asyncio.Lock()
+        self._recovering = asyncio.Lock()
+        self.outbox = Outbox(self._send, self.lease)
+        self.stream = Stream(settings, partitions, metrics, self.outbox)
+        self.saver = Saver(
+            self.topics.changelog, self.turn, self.outbox, self._send, self, self.lease, metrics
+        )
+        self._missing_offsets = 0
+        self._wire()
+
+    def _wire(self) -> None:
+        app = self.app
+        source = app.topic(
+            self.topics.telemetry, schema=BatchSchema(), acks=False, partitions=self.partitions, maxsize=4096
+        )
+        table = app.Table(
+            "state", key_type=bytes, value_type=bytes, store=f"{state_store.SCHEME}://local",
+            partitions=self.partitions, recovery_buffer_size=32,
+        )  # fmt: skip
+        self.store = cast(state_store.RunStateStore, table.data)
+        self.store.on_recovered = guarded(self.recovered)
+        app.agent(source, name="judge")(guarded(self.consume))
+        app.timer(LOOK_SECONDS)(guarded(self.look))
+        app.timer(self.settings.snapshot_seconds)(guarded(self.save))
+        app.on_partitions_revoked.connect(guarded(self.revoked))
+        app.on_partitions_assigned.connect(guarded(self.assigned))
+        app.on_before_shutdown.connect(guarded(self.stopping))
+
+    @property
+    def consumer(self) -> Consumer:
+        """Exists once Faust has started."""
+        return cast(Consumer, self.app.consumer)
+
+    @property
+    def settled(self) -> bool:
+        """No rebalance and no recovery is going on."""
+        return not self.app.rebalancing and not self.app.in_recovery and self.app.flow_control.is_active()
+
+    async def consume(self, stream: Any) -> None:
+        """The agent: batch after batch."""
+        async for event in stream.events():
+            batch: Batch = event.value
+            self.consumer.taken(batch)
+            await self.outbox.room()
+            async with self.turn:
+                if self.settled and event.message.generation_id == self.app.consumer_generation_id:
+                    self.lease.check()
+                    self.stream.process(event.message.partition, batch)
+                # else it is of an assignment that is gone: what is still ours is read again from its position
+
+    async def look(self) -> None:
+        """The regular look at everything that no message brings."""
+        self.health.pulse()
+        if not self.settled:
+            self.health.ready = False
+            return
+        self.lease.check()
+        self._check_topic()
+        ends = {
+            partition: self.consumer.highwater(TP(self.topics.telemetry, partition))
+            for partition in self.stream.books
+        }
+        known = {partition: end for partition, end in ends.items() if end is not None}
+        self._check_ends(known)
+        self.stream.gauge(known)
+        self.metrics.missing_offsets.inc(self.consumer.missing_offsets - self._missing_offsets)
+        self._missing_offsets = self.consumer.missing_offsets
+        self._ready(bool(self.stream.books))
+
+    def _ready(self, ready: bool) -> None:
+        if ready and not self.health.ready:
+            log.info(
+                "ready: %d of %d partitions of %s, %d runs, group %s, http://%s/metrics",
+                len(self.stream.books), self.partitions, self.topics.telemetry, len(self.stream.states()),
+                self.topics.consumer_group, self.address,
+            )  # fmt: skip
+        self.health.ready = ready
+        self.metrics.ready.set(ready)
+
+    def _check_topic(self) -> None:
+        """With another number of partitions every run would have another home."""
+        count = self.consumer.partition_count(self.topics.telemetry)
+        if count is not None and count != self.partitions:
+            die(
+                ExitCode.REFUSED,
+                f"topic {self.topics.telemetry} has {count} partitions now and had {self.partitions}; nothing is "
+                "committed. Use another topic_prefix and group for the new count",
+            )
+
+    def _check_ends(self, ends: Mapping[int, int]) -> None:
+        if self.settings.development_broker:
+            return  # its end is the base of the last batch + 1, below what was read
+        for partition, end in ends.items():
+            if end < self.stream.books[partition].position:
+                die(
+                    ExitCode.REFUSED,
+                    f"topic {self.topics.telemetry}, partition {partition} ends at offset {end}, and this worker has "
+                    f"read up to {self.stream.books[partition].position}: the topic was made anew. Use another --group",
+                )
+
+    async def save(self) -> None:
+        """The rolling save."""
+        books = list(self.stream.books.values())
+        if self.settled and books:
+            await self.saver.save(books, self.saver.budget(books, self.settings.snapshot_seconds))
+
+    async def revoked(self, *_: Any, **__: Any) -> None:
+        """A rebalance begins: whoever gets our partitions should find everything saved."""
+        self.health.ready = False
+        self.metrics.ready.set(0)
+        await self._save_all("at a rebalance")
+
+    async def _save_all(self, when: str) -> None:
+        books = list(self.stream.books.values())
+        if not books:
+            return
+        try:
+            async with asyncio.timeout(SAVE_SECONDS):
+                await self.saver.save_all(books)
+        except TimeoutError:
+            log.warning("not everything was saved %s in %g s; the rest will be replayed", when, SAVE_SECONDS)
+
+    async def assigned(self, *args: Any, **_: Any) -> None:
+        """What stays, stays live; the rest is forgotten whole."""
+        assigned: set[TP] = args[1]  # after the app: that is how Faust's signals call
+        self.lease.renew()
+        self.consumer.position_of = self._position
+        partitions = {tp.partition for tp in assigned if tp.topic == self.topics.telemetry}
+        async with self.turn:
+            self.stream.keep(partitions)
+            self.store.keep(partitions)
+        self.metrics.rebalances.inc()
+
+    def _position(self, tp: TP) -> int | None:
+        book = self.stream.books.get(tp.partition)
+        return None if book is None else book.position
+
+    async def recovered(self, partitions: set[int]) -> None:
+        """States are in. Open what is new, before anything of it is read."""
+        async with self._recovering:
+            generation = self.app.consumer_generation_id
+            starts = await self._starts(partitions)
+            async with self.turn:
+                self.stream.keep(partitions)
+                moved_on = {
+                    partition
+                    for partition, book in self.stream.books.items()
+                    if starts[partition].offset > book.position  # somebody else had it meanwhile
+                }
+                self.stream.keep(partitions - moved_on)
+            opening = partitions - self.stream.books.keys()
+            remembered = {partition: starts[partition].metadata.incidents for partition in opening}
+            before = await sent_before(self.settings.bootstrap_servers, self.topics.incidents, remembered)
+            async with self.turn:
+                if generation != self.app.consumer_generation_id:
+                    return  # partitions changed again; this is called once more
+                for partition in opening:
+                    self.stream.open(
+                        partition, self.store.runs(partition), starts[partition], before[partition]
+                    )
+                while self.store.unreadable:
+                    self.stream.report_unreadable(self.store.unreadable.pop())
+
+    async def _starts(self, partitions: set[int]) -> dict[int, Start]:
+        """Where each partition begins. One without a commit gets its beginning committed: stock Faust would not go
+        there after a rebalance, and what was fetched before it would be lost.
+        """
+        tps = [TP(self.topics.telemetry, partition) for partition in partitions]
+        if not tps:
+            return {}
+        ends = await self.consumer.highwaters(*tps)
+        commits = await self.consumer.committed(tps)
+        fresh = [tp for tp in tps if tp not in commits]
+        if fresh:
+            metadata = CommitMetadata(self.partitions, None).encode()
+            beginnings = await self.consumer.earliest_offsets(*fresh)
+            beginning = {tp: (beginnings[tp], metadata) for tp in fresh}
+            await self.consumer.commit_with(beginning)
+            commits |= beginning
+        return {
+            tp.partition: Start(offset, ends[tp], read_metadata(metadata))
+            for tp, (offset, metadata) in commits.items()
+        }
+
+    async def stopping(self, *_: Any, **__: Any) -> None:
+        """The end, as asked; or Faust's own crash, after which nothing may be written."""
+        self.health.ready = False
+        if self.app.crashed:
+            fail(self.app.crash_reason or RuntimeError("unknown"), "Faust")
+        await self._save_all("at the end")
+
+    async def commit(self, commits: Mapping[int, tuple[int, str]]) -> bool:
+        """See `saver.Log`."""
+        self._check_topic()
+        return await self.consumer.commit_with(
+            {TP(self.topics.telemetry, partition): commit for partition, commit in commits.items()}
+        )
+
+    def own_write(self, partition: int, offset: int) -> None:
+        """See `saver.Log`."""
+        self.store.own_write(TP(self.topics.changelog, partition), offset)
+
+    async def _send(self, outgoing: Outgoing) -> asyncio.Future[Any]:
+        return await cast(Producer, self.app.producer).send_raw(
+            outgoing.topic, outgoing.value, outgoing.key, partition=outgoing.partition,
+            timestamp_ms=outgoing.timestamp_ms, headers=outgoing.headers,
+        )  # fmt: skip

@@ -1,0 +1,100 @@
+"""What a worker knows of one partition it reads: how far, what of it is not saved yet, what to commit.
+
+A run whose state changed is *dirty* from its first record that no saved state covers. When its state is dumped it is
+*in flight* until the changelog has acknowledged it. The commit is the lowest offset of what is dirty or held, so that a
+replay from it finds everything that was not saved; states carry their own offset and skip the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anomaly.monitor import PartitionMonitor, snapshot
+from anomaly.worker.commits import CommitMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """A run's oldest change that is not saved."""
+
+    offset: int
+    """Source offset of the first record."""
+    incidents: int
+    """Where the incidents partition ended, at the latest, when that record was first processed."""
+    since: float
+    """When that was, on the worker's clock."""
+
+
+@dataclass(slots=True)
+class PartitionBook:
+    """One partition's bookkeeping."""
+
+    partition: int
+    partitions: int
+    monitor: PartitionMonitor
+    position: int
+    """The next source offset to process."""
+    incidents_end: int = 0
+    """The incidents partition ends here or later."""
+    replay_until: int = 0
+    """Below this offset a record may have been processed before, by whoever had the partition."""
+    incidents_before: int = 0
+    """Its transitions are then in the incidents partition from here on."""
+    repeats: set[tuple[str, int]] = field(default_factory=set)
+    """Transitions that the incidents topic already has and a replay may bring again."""
+    dirty: dict[str, Uncovered] = field(default_factory=dict)
+    in_flight: dict[str, Uncovered] = field(default_factory=dict)
+    committed: tuple[int, str] | None = None
+
+    def replay(self, until: int, incidents: int, end: int) -> None:
+        """Records below `until` may be a replay; the transitions of such stand from `incidents` to `end`."""
+        self.replay_until, self.incidents_before, self.incidents_end = until, incidents, end
+
+    def advance(self, position: int, touched: Mapping[str, int], now: float) -> None:
+        """A batch up to `position` was processed and changed `touched` runs (run → its lowest offset applied)."""
+        incidents = self._incidents_from()
+        for run, offset in touched.items():
+            known = self.dirty.get(run)
+            if known is None:
+                self.dirty[run] = Uncovered(offset, incidents, now)
+            elif offset < known.offset:  # it was held, and its layout came
+                self.dirty[run] = Uncovered(offset, known.incidents, known.since)
+        self.position = position
+
+    def incident_landed(self, offset: int) -> None:
+        """A transition of ours was acknowledged at `offset`."""
+        self.incidents_end = max(self.incidents_end, offset + 1)
+
+    def dump(self, run: str) -> bytes | None:
+        """The run's state to write, from now on in flight; None if the run is gone."""
+        uncovered = self.dirty.pop(run)
+        state = self.monitor.runs.get(run)
+        if state is None:
+            return None
+        self.in_flight[run] = uncovered
+        return snapshot.dump(state)
+
+    def put_back(self) -> None:
+        """The save was given up: what was in flight is dirty, from where it was."""
+        self.dirty.update(self.in_flight)
+        self.in_flight.clear()
+
+    def commit(self) -> tuple[int, str]:
+        """What may be committed once everything in flight is acknowledged: offset and metadata."""
+        held = self.monitor.oldest_held()
+        offset = self.position if held is None else min(self.position, held)
+        incidents = self._incidents_from()
+        for uncovered in self.dirty.values():
+            offset = min(offset, uncovered.offset)
+            incidents = min(incidents, uncovered.incidents)
+        return offset, CommitMetadata(self.partitions, incidents).encode()
+
+    def _incidents_from(self) -> int:
+        """Where transitions of the next record may stand, if it is judged again one day."""
+        return self.incidents_before if self.position < self.replay_until else self.incidents_end
+
+    def longest_waiting(self, now: float) -> float:
+        """Seconds that the oldest change has not been saved; 0 when all is."""
+        waiting = [uncovered.since for runs in (self.dirty, self.in_flight) for uncovered in runs.values()]
+        return now - min(waiting, default=now)

@@ -1,0 +1,124 @@
+"""The worker as a process: log, health server, preflight, Faust, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import faust
+import prometheus_client
+
+from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
+from anomaly.metrics import WorkerMetrics
+from anomaly.monitor import PartitionMonitor
+from anomaly.settings import Settings
+from anomaly.worker.app import Worker
+from anomaly.worker.guard import ExitCode
+from anomaly.worker.health import Health, HealthServer
+from anomaly.worker.preflight import preflight
+from anomaly.worker.readings import RunReader
+from anomaly.worker.stream import limits_of
+
+STOP_SECONDS = 4.5
+"""From SIGTERM to the end. Saving is done after two; the rest is Faust closing its connections."""
+
+log = logging.getLogger("anomaly.worker")
+
+
+def run(settings: Settings) -> int:
+    """See `anomaly.worker.run`."""
+    _set_up_log(settings.log_level)
+    signal.signal(signal.SIGTERM, _stop_early)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    health = Health()
+    metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
+    _make_folder(settings.data_dir)
+    with HealthServer(settings.metrics_address, metrics.registry, health) as server:
+        try:
+            partitions = asyncio.run(preflight(settings))
+        except PreflightError as error:
+            log.error("%s", error)
+            return ExitCode.REFUSED
+        except KafkaUnreachableError as error:
+            log.error("%s", error)
+            return ExitCode.KAFKA_UNREACHABLE
+        _warm_up(settings)
+        return _run_faust(settings, partitions, metrics, health, server.address)
+
+
+def _run_faust(
+    settings: Settings, partitions: int, metrics: WorkerMetrics, health: Health, address: str
+) -> int:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(settings, partitions, metrics, health, address)
+    metrics.runs.source = RunReader(worker.stream.states)
+    process = _FaustWorker(
+        worker.app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False, stdout=sys.stderr
+    )
+    process.spinner = None
+    try:
+        process.execute_from_commandline()
+    except SystemExit as exit_:
+        if exit_.code in (None, 0):
+            log.info("stopped")
+            return ExitCode.STOPPED
+    except Exception:
+        log.exception("Faust ended with an error")
+    return ExitCode.INTERNAL_ERROR
+
+
+class _FaustWorker(faust.Worker):
+    """Faust's process, which must be gone some seconds after it was asked to stop."""
+
+    def _on_sigterm(self) -> None:
+        _end_within(STOP_SECONDS)
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()
+
+
+def _end_within(seconds: float) -> None:
+    """Saving has its own, shorter limit: what still hangs by then is a connection that does not close."""
+    timer = threading.Timer(seconds, os._exit, (ExitCode.STOPPED,))
+    timer.daemon = True
+    timer.start()
+
+
+def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(ExitCode.STOPPED)
+
+
+def _make_folder(data_dir: str) -> None:
+    try:
+        Path(data_dir).expanduser().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            [f"data_dir: got {data_dir}, which cannot be made ({error.strerror}); choose another"]
+        ) from error
+
+
+def _warm_up(settings: Settings) -> None:
+    """Judge one record, so that compiling the kernels does not delay the first real one, or the heartbeats."""
+    from aiokafka.structs import ConsumerRecord
+
+    value = b'{"run":"warm-up","step":1,"loss":1.0}'
+    record: ConsumerRecord[bytes, bytes] = ConsumerRecord("", 0, 0, 0, 0, b"", value, None, 0, len(value), ())
+    PartitionMonitor(0, 1, limits_of(settings)).process([record])
+
+
+def _set_up_log(level: str) -> None:
+    """Ours at `level`; what we stand on only when something is wrong, or all of it with debug."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("anomaly").setLevel(level.upper())
+    ours_on_faust = ("anomaly.worker.consumer_thread", "anomaly.worker.transport", "anomaly.worker.store")
+    for name in ("faust", "mode", "aiokafka", *ours_on_faust):
+        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.ERROR)

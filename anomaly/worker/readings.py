@@ -1,0 +1,72 @@
+"""What a run shows in /metrics, read from its live state at the scrape."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from anomaly.metrics import RunReading
+from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS, step_number
+
+RATE_SECONDS = 10.0
+"""Steps per second are taken over at least this much of the records' own time."""
+
+
+class RunReader:
+    """Reads states; remembers of each run only where its present rate was counted from."""
+
+    def __init__(self, states: Callable[[], Iterable[RunState]]) -> None:
+        self._states = states
+        self._marks: dict[str, tuple[float, int, float | None]] = {}
+
+    def __call__(self) -> Iterator[RunReading]:
+        """One reading a run. Called from the thread that serves /metrics: nothing here changes a state."""
+        states = list(self._states())
+        live = {state.run for state in states}
+        self._marks = {run: mark for run, mark in self._marks.items() if run in live}
+        for state in states:
+            yield self._reading(state)
+
+    def _reading(self, state: RunState) -> RunReading:
+        return RunReading(
+            run=state.run,
+            last_record_unix_seconds=state.last_time,
+            step=None if state.newest_step is None else step_number(state.newest_step),
+            loss=_latest(state, "loss"),
+            grad_norm_total=_latest(state, "grad_norm_total"),
+            lr=state.context.lr,
+            steps_per_second=self._rate(state),
+            worst_score=_worst_score(state),
+            attempt=state.attempt,
+            incidents_open=Counter(incident.severity for incident in list(state.book.open)),
+        )
+
+    def _rate(self, state: RunState) -> float | None:
+        time, step = state.last_time, state.newest_step
+        if time is None or step is None:
+            return None
+        since, first, rate = self._marks.get(state.run, (time, step, None))
+        if step < first or time < since:  # it started over
+            since, first, rate = time, step, None
+        elif time - since >= RATE_SECONDS:
+            since, first, rate = time, step, (step - first) / MILLIONTHS / (time - since)
+        self._marks[state.run] = (since, first, rate)
+        return rate
+
+
+def _latest(state: RunState, signal: str) -> float | None:
+    slot = state.table.model_slots.get(signal)
+    if slot is None or slot >= len(state.slab):
+        return None
+    value = state.slab.describe(slot).value
+    return None if math.isnan(value) else value
+
+
+def _worst_score(state: RunState) -> float | None:
+    if len(state.slab) == 0:
+        return None
+    return float(np.nan_to_num(np.abs([state.slab.spike, state.slab.shift])).max())

@@ -1,0 +1,123 @@
+"""The live run states as Faust's table storage: filled from the changelog at recovery, never through the table.
+
+The live key is (partition, run): a run may have state in two partitions of which this worker owns both. Of a run's
+snapshots the highest (source offset, revision) wins, so that one written late by a worker that had lost the partition
+does no harm. A snapshot that cannot be read is reported and its run starts cold; stock recovery would hang for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from faust.stores import STORES
+from faust.stores.base import Store
+from faust.types import TP
+
+from anomaly.errors import SnapshotError
+from anomaly.monitor import snapshot
+from anomaly.monitor.state import RunState
+from anomaly.topics import PREFLIGHT_KEY
+
+SCHEME = "runstate"
+
+log = logging.getLogger("anomaly.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableSnapshot:
+    """A record of the changelog that `snapshot.load` refused."""
+
+    tp: TP
+    offset: int
+    key: bytes
+    value: bytes
+    detail: str
+
+
+class RunStateStore(Store[bytes, bytes]):
+    """Run states by partition and run, and how far each changelog partition has been read."""
+
+    def __post_init__(self) -> None:
+        self.data: dict[bytes, bytes] = {}  # Faust looks at it; the states are in `partitions`
+        self.partitions: dict[int, dict[str, RunState]] = {}
+        self.unreadable: list[UnreadableSnapshot] = []
+        self.on_recovered: Callable[[set[int]], Awaitable[None]] | None = None
+        """Called with the partitions that are ours, before any of them is read."""
+        self._offsets: dict[TP, int] = {}
+
+    def runs(self, partition: int) -> dict[str, RunState]:
+        """The live states of one partition, the same dict each time until the partition leaves."""
+        return self.partitions.setdefault(partition, {})
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Where recovery may start: a partition that stays here is not read again from its beginning."""
+        return self._offsets.get(tp)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        """All of `tp` up to `offset` is in the live states."""
+        self._offsets[tp] = max(offset, self._offsets.get(tp, -1))
+
+    def own_write(self, tp: TP, offset: int) -> None:
+        """Our snapshot landed at `offset`. Move on only if nobody wrote in between: that would have to be read."""
+        if offset == self._offsets.get(tp, -1) + 1:
+            self._offsets[tp] = offset
+
+    def apply_changelog_batch(
+        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Take snapshots in. Must not raise: Faust logs an exception here and waits for ever."""
+        for event in batch:
+            message = event.message
+            self.set_persisted_offset(message.tp, message.offset)
+            runs = self.runs(message.partition)
+            run = (message.key or b"").decode(errors="replace")
+            if message.value is None:
+                runs.pop(run, None)
+            elif message.key != PREFLIGHT_KEY:
+                self._take(message, run, runs)
+
+    def _take(self, message: Any, run: str, runs: dict[str, RunState]) -> None:
+        try:
+            state = snapshot.load(message.value)
+            if state.run != run:
+                raise SnapshotError(f"the key names run {run!r} and the snapshot run {state.run!r}")
+        except Exception as error:  # whatever a damaged snapshot does to the reader
+            runs.pop(run, None)  # an older one would be behind the commit: better cold than with a hole
+            detail = str(error) or type(error).__name__
+            self.unreadable.append(
+                UnreadableSnapshot(message.tp, message.offset, message.key or b"", message.value, detail)
+            )
+            log.error("snapshot of run %r cannot be read, it starts cold: %s", run, detail)
+            return
+        known = runs.get(run)
+        if known is None or (state.offset, state.revision) > (known.offset, known.revision):
+            runs[run] = state
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """All snapshots are in. Faust waits for this before it reads a source partition."""
+        partitions = {tp.partition for tp in active_tps}
+        self.keep(partitions)
+        if self.on_recovered is not None:
+            await self.on_recovered(partitions)
+
+    def keep(self, partitions: set[int]) -> None:
+        """Forget all others, whole: when one comes back, it is read from the changelog."""
+        self.partitions = {
+            partition: runs for partition, runs in self.partitions.items() if partition in partitions
+        }
+        self._offsets = {tp: offset for tp, offset in self._offsets.items() if tp.partition in partitions}
+
+    def reset_state(self) -> None:
+        """Nothing is on disk."""
+
+    async def backup_partition(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is on disk."""
+
+    def restore_backup(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is on disk."""
+
+
+STORES.aliases[SCHEME] = f"{__name__}:RunStateStore"

@@ -1,0 +1,158 @@
+"""The partitions this worker reads: their books, and what becomes of a batch. Knows Kafka only through `Outbox`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from anomaly.errors import Reason
+from anomaly.incidents.transition import Status, Transition
+from anomaly.metrics import WorkerMetrics
+from anomaly.monitor import Limits, Outcome, PartitionMonitor, RunState
+from anomaly.monitor.restarts import Admission
+from anomaly.settings import Settings
+from anomaly.worker.commits import CommitMetadata
+from anomaly.worker.guard import ExitCode, die
+from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
+from anomaly.worker.outbox import Outbox, Outgoing
+from anomaly.worker.partition_book import PartitionBook
+from anomaly.worker.repeats import SentBefore
+from anomaly.worker.store import UnreadableSnapshot
+from anomaly.worker.transport import Batch
+
+IGNORED = (Admission.DUPLICATE, Admission.LATE, Admission.REPLACED_SESSION)
+
+log = logging.getLogger("anomaly.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a partition begins: at its commit, or at its beginning with no metadata."""
+
+    offset: int
+    end: int
+    """The partition's end now: up to there the log may have been processed before."""
+    metadata: CommitMetadata
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The monitor's limits, as the settings have them."""
+    return Limits(
+        max_message_bytes=settings.max_message_bytes,
+        series_per_run=settings.max_series_per_run,
+        false_warnings_per_million_steps=settings.false_warnings_per_million_steps,
+    )
+
+
+class Stream:
+    """Processing, without Faust: everything here is called under the worker's lock."""
+
+    def __init__(
+        self, settings: Settings, partitions: int, metrics: WorkerMetrics, outbox: Outbox,
+        clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self.books: dict[int, PartitionBook] = {}
+        self.partitions = partitions
+        self._settings = settings
+        self._topics = settings.topics
+        self._limits = limits_of(settings)
+        self._metrics = metrics
+        self._outbox = outbox
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def keep(self, partitions: Iterable[int]) -> None:
+        """Forget the partitions that are not ours any more."""
+        kept = set(partitions)
+        gone = self.books.keys() - kept
+        self._metrics.set_lags({}, gone)
+        for partition in gone:
+            del self.books[partition]
+
+    def open(self, partition: int, runs: dict[str, RunState], start: Start, before: SentBefore) -> None:
+        """Begin a partition whose states are recovered."""
+        monitor = PartitionMonitor(partition, self.partitions, self._limits, runs)
+        book = PartitionBook(partition, self.partitions, monitor, start.offset)
+        book.repeats = before.transitions
+        book.replay(until=start.end, incidents=min(start.metadata.incidents or 0, before.end), end=before.end)
+        self.books[partition] = book
+        self._metrics.lag.labels(str(partition)).set(0)
+
+    def report_unreadable(self, found: UnreadableSnapshot) -> None:
+        """A snapshot went to the dead letters; its run starts cold."""
+        self._metrics.dead_letters.labels(Reason.SNAPSHOT_UNREADABLE).inc()
+        self._outbox.put(unreadable_snapshot(self._topics, found, self._settings.max_message_bytes))
+
+    def process(self, partition: int, batch: Batch) -> None:
+        """Judge a batch and have sent what comes of it. A batch that leaves a hole ends the process."""
+        book = self.books.get(partition)
+        if book is None:
+            return
+        if batch.follows != book.position:
+            if batch.follows < book.position:
+                return  # fetched before a seek; the same records come again from where processing stands
+            die(
+                ExitCode.INTERNAL_ERROR,
+                f"partition {partition}: got a batch behind offset {batch.follows}, processing stands at "
+                f"{book.position}; the log will be replayed",
+            )
+        started = self._clock()
+        outcome = book.monitor.process(batch.records)
+        book.advance(batch.records[-1].offset + 1, outcome.touched, started)
+        self._send(book, outcome)
+        self._count(batch, outcome, self._clock() - started)
+
+    def _send(self, book: PartitionBook, outcome: Outcome) -> None:
+        for key, transition in outcome.transitions:
+            self._transition(book, key, transition)
+        for refused in outcome.dead_letters:
+            self._metrics.dead_letters.labels(refused.reason).inc()
+            self._outbox.put(dead_letter(self._topics, refused.record, refused.reason, refused.detail))
+        for leaving in outcome.forwards:
+            self._outbox.put(forward(self._topics, leaving.record, leaving.key, leaving.partition))
+
+    def _transition(self, book: PartitionBook, key: bytes, transition: Transition) -> None:
+        identity = (transition.incident, transition.transition)
+        if identity in book.repeats:
+            book.repeats.discard(identity)
+            self._metrics.repeated.inc()
+            return
+        if transition.status is Status.OPENED:
+            self._metrics.incidents.labels(transition.kind, transition.severity).inc()
+        self._metrics.transitions.labels(transition.status).inc()
+
+        def landed(offset: int) -> None:
+            book.incident_landed(offset)
+            if transition.updated_unix_seconds is not None:
+                self._metrics.latency.observe(max(0.0, self._wall_clock() - transition.updated_unix_seconds))
+
+        self._outbox.put(
+            Outgoing(self._topics.incidents, key, transition.encode(), book.partition, acknowledged=landed)
+        )
+
+    def _count(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        self._metrics.processing.observe(seconds)
+        self._metrics.records.inc(len(batch.records))
+        self._metrics.bytes.inc(batch.value_bytes)
+        self._metrics.values.inc(outcome.counts["values"])
+        self._metrics.forwarded.inc(len(outcome.forwards))
+        for reason in IGNORED:
+            if outcome.counts[reason]:
+                self._metrics.ignored.labels(reason).inc(outcome.counts[reason])
+
+    def states(self) -> list[RunState]:
+        """Every live run state; safe to call from another thread."""
+        return [state for book in list(self.books.values()) for state in list(book.monitor.runs.values())]
+
+    def gauge(self, ends: Mapping[int, int]) -> None:
+        """Set the gauges that follow time. `ends` are the partitions' end offsets, where they are known."""
+        now = self._clock()
+        lags = {partition: end - self.books[partition].position for partition, end in ends.items()}
+        self._metrics.set_lags(lags)
+        self._metrics.partitions.set(len(self.books))
+        self._metrics.live_runs.set(sum(len(book.monitor.runs) for book in self.books.values()))
+        self._metrics.snapshot_age.set(
+            max((book.longest_waiting(now) for book in self.books.values()), default=0)
+        )
