@@ -32,9 +32,13 @@ _NEEDED = {
 }
 
 
-def _setting(default: T, help_text: str, check: Check | None = None, *, secret: bool = False, flag: bool = True) -> Any:
+def _setting(
+    default: T, help_text: str, check: Check | None = None, *, secret: bool = False, flag: bool = True
+) -> Any:
     """A row of the table. `flag` is False where only ``anomaly.toml`` can hold the value."""
-    return field(default=default, metadata={"help": help_text, "check": check, "secret": secret, "flag": flag})
+    return field(
+        default=default, metadata={"help": help_text, "check": check, "secret": secret, "flag": flag}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class Settings:
     )
     topic_prefix: str = _setting("training", "start of every topic's name; a team may have its own", name)
     group: str = _setting("", "the workers' consumer group; empty means <topic_prefix>.anomaly", name)
-    data_dir: str = _setting("anomaly-data", "folder for local files that may be deleted at any time", not_empty)
+    data_dir: str = _setting(
+        "anomaly-data", "folder for local files that may be deleted at any time", not_empty
+    )
     metrics_address: str = _setting(
         "127.0.0.1:9464", "HOST:PORT of /metrics, /healthz and /readyz; port 0 takes a free one", address
     )
@@ -62,27 +68,32 @@ class Settings:
         7.0, "days that telemetry is kept in topics that the worker creates", between(0.01, 3650)
     )
     max_message_bytes: int = _setting(
-        4 << 20, "largest telemetry message in bytes, in topics that the worker creates", between(65_536, 15 << 20)
+        8 << 20,
+        "largest telemetry message in bytes, in topics that the worker creates",
+        between(65_536, 15 << 20),
     )
     snapshot_seconds: float = _setting(
         1.0, "seconds between two saves of changed states; more means less writing and a longer replay after a crash",
         between(0.1, 60),
     )  # fmt: skip
     session_timeout_seconds: float = _setting(
-        6.0, "seconds without a heartbeat after which Kafka gives a worker's partitions to another", between(6, 300)
+        6.0,
+        "seconds without a heartbeat after which Kafka gives a worker's partitions to another",
+        between(6, 300),
     )
     false_warnings_per_million_steps: float = _setting(
         10.0, "false warnings that a healthy run may raise in a million steps; less means slower detection",
         between(0.01, 10_000),
     )  # fmt: skip
     max_series_per_run: int = _setting(
-        100_000, "series (layer times signal) that one run may have; further layers are refused", between(1, 10_000_000)
-    )
-    max_runs_per_partition: int = _setting(
-        10_000, "runs that one partition may hold; records of further runs are refused", between(1, 1_000_000)
+        100_000,
+        "series (layer times signal) that one run may have; further layers are refused",
+        between(1, 10_000_000),
     )
     max_metric_runs: int = _setting(
-        500, "runs with series of their own in /metrics; the longest silent ones make room", between(0, 100_000)
+        500,
+        "runs with series of their own in /metrics; the longest silent ones make room",
+        between(0, 100_000),
     )
     log_level: str = _setting("info", "debug, info, warning or error", log_level)
     watch: tuple[dict[str, Any], ...] = _setting(
@@ -147,7 +158,8 @@ class Row:
 def _rows() -> Mapping[str, Row]:
     # The defaults' own types: annotations are strings here, and every default is of exactly the type its setting has.
     return {
-        entry.name: Row(entry.name, type(entry.default), entry.default, **entry.metadata) for entry in fields(Settings)
+        entry.name: Row(entry.name, type(entry.default), entry.default, **entry.metadata)
+        for entry in fields(Settings)
     }
 
 

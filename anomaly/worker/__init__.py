@@ -3,10 +3,11 @@
 Reading order:
 
     preflight   (admin)                         what must be true of Kafka before anything starts
-    app         (transport, consumer_thread)    the worker on Faust: what runs when
+    app         (faust_app, transport, …)       the worker on Faust: what runs when
     stream      (partition_book, letters)       what becomes of a batch
     outbox                                      what leaves, in order, acknowledged
-    saver       (store, commits, repeats)       states written and offsets committed; how they are found again
+    saver       (store, starts, repeats)        states written and offsets committed; how they are found again
+    process                                     log, health server and exit code around it all
     guard, health, readings                     crash rather than limp; what is told to the outside
 """
 

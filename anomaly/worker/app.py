@@ -20,49 +20,22 @@ from faust.types import TP
 
 from anomaly.metrics import WorkerMetrics
 from anomaly.settings import Settings
-from anomaly.topics import SNAPSHOT_MAX_BYTES
 from anomaly.worker import store as state_store
-from anomaly.worker.commits import CommitMetadata, read_metadata
-from anomaly.worker.consumer_thread import BatchApp
+from anomaly.worker.faust_app import build_app
 from anomaly.worker.guard import ExitCode, Lease, die, fail, guarded
 from anomaly.worker.health import Health
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import sent_before
 from anomaly.worker.saver import Saver
-from anomaly.worker.stream import Start, Stream
-from anomaly.worker.transport import SCHEME, Batch, BatchSchema, Consumer, Producer
+from anomaly.worker.starts import find_starts
+from anomaly.worker.stream import Stream
+from anomaly.worker.transport import Batch, BatchSchema, Consumer, Producer
 
 LOOK_SECONDS = 0.25
 SAVE_SECONDS = 2.0
 """For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
 
 log = logging.getLogger("anomaly.worker")
-
-
-def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
-    """The Faust app with the settings that keep it from losing or delaying anything."""
-    brokers = [f"{SCHEME}://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
-    return BatchApp(
-        settings.topics.consumer_group,
-        lease=lease,
-        idempotent=not settings.development_broker,
-        broker=";".join(brokers),
-        datadir=settings.data_dir,
-        store="memory://",  # the changelog is the truth
-        web_enabled=False,  # /metrics and the rest are ours
-        topic_partitions=partitions,
-        topic_allow_declare=False,  # preflight made them; without CREATE Faust would not start
-        topic_disable_leader=True,  # joins in 2 s instead of 30
-        stream_wait_empty=False,  # our own lock does it
-        broker_session_timeout=settings.session_timeout_seconds,
-        broker_heartbeat_interval=settings.session_timeout_seconds / 6,
-        broker_request_timeout=max(90.0, settings.session_timeout_seconds + 10),
-        broker_max_poll_records=1000,  # bounds a batch
-        consumer_metadata_max_age_ms=15_000,  # how soon a changed partition count is noticed
-        producer_max_request_size=SNAPSHOT_MAX_BYTES - 65_536,
-        producer_max_batch_size=1 if settings.development_broker else 16_384,
-        producer_request_timeout=60.0,
-    )
 
 
 class Worker:
@@ -220,7 +193,7 @@ class Worker:
         """States are in. Open what is new, before anything of it is read."""
         async with self._recovering:
             generation = self.app.consumer_generation_id
-            starts = await self._starts(partitions)
+            starts = await find_starts(self.consumer, self.topics.telemetry, partitions, self.partitions)
             async with self.turn:
                 self.stream.keep(partitions)
                 moved_on = {
@@ -241,27 +214,6 @@ class Worker:
                     )
                 while self.store.unreadable:
                     self.stream.report_unreadable(self.store.unreadable.pop())
-
-    async def _starts(self, partitions: set[int]) -> dict[int, Start]:
-        """Where each partition begins. One without a commit gets its beginning committed: stock Faust would not go
-        there after a rebalance, and what was fetched before it would be lost.
-        """
-        tps = [TP(self.topics.telemetry, partition) for partition in partitions]
-        if not tps:
-            return {}
-        ends = await self.consumer.highwaters(*tps)
-        commits = await self.consumer.committed(tps)
-        fresh = [tp for tp in tps if tp not in commits]
-        if fresh:
-            metadata = CommitMetadata(self.partitions, None).encode()
-            beginnings = await self.consumer.earliest_offsets(*fresh)
-            beginning = {tp: (beginnings[tp], metadata) for tp in fresh}
-            await self.consumer.commit_with(beginning)
-            commits |= beginning
-        return {
-            tp.partition: Start(offset, ends[tp], read_metadata(metadata))
-            for tp, (offset, metadata) in commits.items()
-        }
 
     async def stopping(self, *_: Any, **__: Any) -> None:
         """The end, as asked; or Faust's own crash, after which nothing may be written."""

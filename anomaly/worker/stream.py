@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from anomaly.errors import Reason
 from anomaly.incidents.transition import Status, Transition
@@ -13,28 +12,18 @@ from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import Limits, Outcome, PartitionMonitor, RunState
 from anomaly.monitor.restarts import Admission
 from anomaly.settings import Settings
-from anomaly.worker.commits import CommitMetadata
 from anomaly.worker.guard import ExitCode, die
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.partition_book import PartitionBook
 from anomaly.worker.repeats import SentBefore
+from anomaly.worker.starts import Start
 from anomaly.worker.store import UnreadableSnapshot
 from anomaly.worker.transport import Batch
 
 IGNORED = (Admission.DUPLICATE, Admission.LATE, Admission.REPLACED_SESSION)
 
 log = logging.getLogger("anomaly.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a partition begins: at its commit, or at its beginning with no metadata."""
-
-    offset: int
-    end: int
-    """The partition's end now: up to there the log may have been processed before."""
-    metadata: CommitMetadata
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -1,0 +1,36 @@
+"""The Faust app's own settings: what keeps stock Faust from losing or delaying anything."""
+
+from __future__ import annotations
+
+from anomaly.connection import Connection
+from anomaly.settings import Settings
+from anomaly.topics import SNAPSHOT_MAX_BYTES
+from anomaly.worker.consumer_thread import BatchApp
+from anomaly.worker.guard import Lease
+from anomaly.worker.transport import SCHEME
+
+
+def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
+    """The Faust app with the settings that keep it from losing or delaying anything."""
+    brokers = [f"{SCHEME}://{server}" for server in Connection(settings.bootstrap_servers).servers]
+    return BatchApp(
+        settings.topics.consumer_group,
+        lease=lease,
+        idempotent=not settings.development_broker,
+        broker=";".join(brokers),
+        datadir=settings.data_dir,
+        store="memory://",  # the changelog is the truth
+        web_enabled=False,  # /metrics and the rest are ours
+        topic_partitions=partitions,
+        topic_allow_declare=False,  # preflight made them; without CREATE Faust would not start
+        topic_disable_leader=True,  # joins in 2 s instead of 30
+        stream_wait_empty=False,  # our own lock does it
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 6,
+        broker_request_timeout=max(90.0, settings.session_timeout_seconds + 10),
+        broker_max_poll_records=1000,  # bounds a batch
+        consumer_metadata_max_age_ms=15_000,  # how soon a changed partition count is noticed
+        producer_max_request_size=SNAPSHOT_MAX_BYTES - 65_536,
+        producer_max_batch_size=1 if settings.development_broker else 16_384,
+        producer_request_timeout=60.0,
+    )
