@@ -42,9 +42,12 @@ def judge(
     alarms: list[Alarm] = []
     charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
     finite = False
+    interval = 0 if rank.step is None else record.step - rank.step
     if charted is not None:
         finite = (
-            _chart(state, charted, moment, alarms) and charted is values and not len(state.table.count_slots)
+            _chart(state, charted, moment, interval, alarms)
+            and charted is values
+            and not len(state.table.count_slots)
         )
     if not finite and len(bad := nonfinite_slots(values, state.table)):
         alarms.insert(0, nonfinite_alarm(state, values, bad, moment, number))
@@ -61,7 +64,9 @@ def judge(
     return transitions
 
 
-def _chart(state: RunState, values: NDArray[np.float32], moment: Moment, alarms: list[Alarm]) -> bool:
+def _chart(
+    state: RunState, values: NDArray[np.float32], moment: Moment, interval: int, alarms: list[Alarm]
+) -> bool:
     """Add what the history of the series says of these values; learn them. Whether all of them are finite."""
     model = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
@@ -74,7 +79,7 @@ def _chart(state: RunState, values: NDArray[np.float32], moment: Moment, alarms:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
-    alarms += loss_alarms(state, values, moment)
+    alarms += loss_alarms(state, moment, interval)
     return not flags & _NONFINITE
 
 

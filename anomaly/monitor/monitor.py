@@ -144,7 +144,7 @@ class PartitionMonitor:
         if len(value) > self.limits.max_message_bytes:
             raise RecordError(
                 Reason.TOO_LARGE,
-                f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records at once",
+                f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records",
             )
         return codec.decode(value, record.timestamp / 1000)
 

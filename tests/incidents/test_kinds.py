@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from anomaly.incidents import KINDS
+from anomaly.incidents.kinds_page import kinds_page
+from anomaly.monitor.meaning import GENERIC, MEANINGS
+
+PAGE = Path(__file__).parents[2] / "docs" / "kinds.md"
+
+
+def test_the_page_of_kinds_is_fresh() -> None:
+    assert PAGE.read_text("utf-8") == kinds_page(), (
+        "write it anew: python -m anomaly.incidents.kinds_page > docs/kinds.md"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_kind_says_what_to_do_and_its_link_leads_to_a_heading(kind) -> None:  # type: ignore[no-untyped-def]
+    page, anchor = kind.runbook.split("#")
+    assert page == "docs/kinds.md"
+    assert re.search(rf"^## {anchor}$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert kind.title
+    assert kind.advice.endswith(".")
+
+
+def test_every_kind_that_a_chart_can_raise_is_in_the_table_and_says_how_it_is_found() -> None:
+    for meaning in (*MEANINGS.values(), GENERIC):
+        for kind in (meaning.up, meaning.down):
+            assert kind is None or KINDS[kind].found_by
