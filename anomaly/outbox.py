@@ -121,7 +121,8 @@ class Outbox:
             return
         if with_layout:
             self._announced, self._repeat_at = layout.hash, now + LAYOUT_SECONDS
-            self.messages.append(Message(codec.encode_layout(LayoutMessage(self._identity.run, layout)), 0))
+            announcement = LayoutMessage(self._identity.run, layout, self._identity.fork)
+            self.messages.append(Message(codec.encode_layout(announcement), 0))
         self.messages.append(Message(content, len(records)))
 
     def refuse(self, error: Exception, records: int) -> None:
