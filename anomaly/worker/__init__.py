@@ -22,7 +22,7 @@ def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or Ctrl-C; return the exit code of `guard.ExitCode`.
 
     After an error within, the process ends here and does not return. Raises `MissingExtraError` without the extra
-    ``worker`` and `SettingsError` where the metrics address cannot be used.
+    ``worker`` and `SettingsError` where the metrics address or a watch cannot be used.
     """
     try:
         from anomaly.worker.process import run as run_process

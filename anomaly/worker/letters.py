@@ -16,7 +16,10 @@ MAX_DETAIL = 2000
 def dead_letter(topics: Topics, record: Any, reason: Reason, detail: str) -> Outgoing:
     """The original bytes and headers, with why and from where."""
     headers = _origin(reason, detail, record.topic, record.partition, record.offset)
-    return Outgoing(topics.deadletter, record.key, record.value, headers=[*record.headers, *headers])
+    value = (
+        b"" if record.key is None and record.value is None else record.value
+    )  # aiokafka sends no such record
+    return Outgoing(topics.deadletter, record.key, value, headers=[*record.headers, *headers])
 
 
 def unreadable_snapshot(topics: Topics, found: UnreadableSnapshot, max_bytes: int) -> Outgoing:

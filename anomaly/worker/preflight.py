@@ -19,6 +19,7 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaConnectionError,
     KafkaError,
+    NotCoordinatorForGroupError,
     TopicAuthorizationFailedError,
     for_code,
 )
@@ -108,26 +109,31 @@ async def _until(look_again: Callable[[], Awaitable[T | None]], otherwise: str) 
 async def _group(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> None:
     group = settings.topics.consumer_group
 
-    async def coordinator() -> int | None:
+    async def coordinator() -> int | None:  # a broker that has just started does not know its groups yet
         try:
-            return int(await admin.find_coordinator(group))
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+            node = int(await admin.find_coordinator(group))
+            await _members(admin, group, node)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
             return None
+        return node
 
     try:
         node = await _until(coordinator, f"no broker coordinates group {group}")
-        (response,) = await admin.describe_consumer_groups([group], group_coordinator_id=node)
-        code, _, _, _, protocol, members, *_ = response.groups[0]
-        if code:
-            raise for_code(code)(group)
-        if members and protocol not in ("", GROUP_PROTOCOL):
-            raise PreflightError(
-                f"group {group} has {len(members)} members that are no anomaly workers (protocol {protocol!r}); give "
-                "this worker another --group, or stop them"
-            )
         await _offsets(admin, settings, partitions, node)
     except GroupAuthorizationFailedError:
         raise PreflightError(f"this worker may not use group {group}; allow it READ on that group") from None
+
+
+async def _members(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
+    (response,) = await admin.describe_consumer_groups([group], group_coordinator_id=node)
+    code, _, _, _, protocol, members, *_ = response.groups[0]
+    if code:
+        raise for_code(code)(group)
+    if members and protocol not in ("", GROUP_PROTOCOL):
+        raise PreflightError(
+            f"group {group} has {len(members)} members that are no anomaly workers (protocol {protocol!r}); give "
+            "this worker another --group, or stop them"
+        )
 
 
 async def _offsets(admin: AIOKafkaAdminClient, settings: Settings, partitions: int, node: int) -> None:

@@ -18,13 +18,13 @@ import prometheus_client
 from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import PartitionMonitor
+from anomaly.monitor.limits import Limits, limits_of
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.guard import ExitCode
 from anomaly.worker.health import Health, HealthServer
 from anomaly.worker.preflight import preflight
 from anomaly.worker.readings import RunReader
-from anomaly.worker.stream import limits_of
 
 STOP_SECONDS = 4.5
 """From SIGTERM to the end. Saving is done after two; the rest is Faust closing its connections."""
@@ -37,6 +37,7 @@ def run(settings: Settings) -> int:
     _set_up_log(settings.log_level)
     signal.signal(signal.SIGTERM, _stop_early)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    limits = limits_of(settings)  # raises for a watch that cannot be
     health = Health()
     metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)
@@ -49,7 +50,7 @@ def run(settings: Settings) -> int:
         except KafkaUnreachableError as error:
             log.error("%s", error)
             return ExitCode.KAFKA_UNREACHABLE
-        _warm_up(settings)
+        _warm_up(limits)
         return _run_faust(settings, partitions, metrics, health, server.address)
 
 
@@ -106,13 +107,13 @@ def _make_folder(data_dir: str) -> None:
         ) from error
 
 
-def _warm_up(settings: Settings) -> None:
+def _warm_up(limits: Limits) -> None:
     """Judge one record, so that compiling the kernels does not delay the first real one, or the heartbeats."""
     from aiokafka.structs import ConsumerRecord
 
     value = b'{"run":"warm-up","step":1,"loss":1.0}'
     record: ConsumerRecord[bytes, bytes] = ConsumerRecord("", 0, 0, 0, 0, b"", value, None, 0, len(value), ())
-    PartitionMonitor(0, 1, limits_of(settings)).process([record])
+    PartitionMonitor(0, 1, limits).process([record])
 
 
 def _set_up_log(level: str) -> None:

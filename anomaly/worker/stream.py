@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from anomaly.errors import Reason
 from anomaly.incidents.transition import Status, Transition
 from anomaly.metrics import WorkerMetrics
-from anomaly.monitor import Limits, Outcome, PartitionMonitor, RunState
+from anomaly.monitor import Outcome, PartitionMonitor, RunState
+from anomaly.monitor.limits import limits_of
 from anomaly.monitor.restarts import Admission
 from anomaly.settings import Settings
 from anomaly.worker.guard import ExitCode, die
@@ -24,15 +25,6 @@ from anomaly.worker.transport import Batch
 IGNORED = (Admission.DUPLICATE, Admission.LATE, Admission.REPLACED_SESSION)
 
 log = logging.getLogger("anomaly.worker")
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The monitor's limits, as the settings have them."""
-    return Limits(
-        max_message_bytes=settings.max_message_bytes,
-        series_per_run=settings.max_series_per_run,
-        false_warnings_per_million_steps=settings.false_warnings_per_million_steps,
-    )
 
 
 class Stream:

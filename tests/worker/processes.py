@@ -1,0 +1,146 @@
+"""A real worker as a process, with a supervisor that starts it again when it was killed or says "restart me"."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+READY_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+RESTART = (69, 70, 75, -signal.SIGKILL)
+
+
+def eventually(what: str, look: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
+    """Return once `look` says yes; fail with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(LOOK_SECONDS)
+
+
+class WorkerProcess:
+    """``anomaly worker`` with the given flags; its log in a file. As a context manager it is gone at the end."""
+
+    def __init__(self, folder: Path, *flags: str, supervised: bool = True) -> None:
+        self.folder = folder
+        self.log = folder / f"worker-{id(self)}.log"
+        self.exit_codes: list[int] = []
+        self._flags = [
+            *flags,
+            "--data-dir",
+            str(folder / f"data-{id(self)}"),
+            "--metrics-address",
+            "127.0.0.1:0",
+        ]
+        self._supervised = supervised
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._starts = 0
+
+    def start(self) -> Self:
+        """Start the process and watch over it."""
+        self._supervised_start()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> Self:
+        """Return once the present process says that it is ready."""
+        eventually(
+            "the worker is ready", lambda: self.text.count(" ready: ") >= 1 and self.is_ready(), seconds
+        )
+        return self
+
+    def is_ready(self) -> bool:
+        """What /readyz says; False when nobody answers."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (OSError, IndexError):
+            return False
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics, by its name and labels as they stand there."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    @property
+    def address(self) -> str:
+        """The latest one in the log: every start takes a free port."""
+        addresses: list[str] = re.findall(r"(http://[^ ]+)/metrics", self.text)
+        return addresses[-1]
+
+    @property
+    def text(self) -> str:
+        """The log so far, over all starts."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def kill(self) -> None:
+        """SIGKILL; the supervisor starts it again."""
+        assert self._process is not None
+        self._process.kill()
+
+    def terminate(self) -> float:
+        """SIGTERM; the seconds until it was gone."""
+        assert self._process is not None
+        assert self._thread is not None
+        self._supervised = False
+        began = time.monotonic()
+        self._process.terminate()
+        self._thread.join(30)
+        return time.monotonic() - began
+
+    def wait(self, seconds: float = READY_SECONDS) -> int:
+        """The exit code of a process that ends by itself."""
+        assert self._thread is not None
+        self._thread.join(seconds)
+        return self.exit_codes[-1]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._supervised = False
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        if self._thread is not None:
+            self._thread.join(10)
+        if error is not None:
+            sys.stderr.write(self.text)
+
+    def _supervised_start(self) -> None:
+        self._starts += 1
+        command = [sys.executable, "-m", "anomaly", "worker", *self._flags]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                env=os.environ | _PATH,
+            )
+
+    def _watch(self) -> None:
+        while self._process is not None:
+            self.exit_codes.append(self._process.wait())
+            if not self._supervised or self.exit_codes[-1] not in RESTART:
+                return
+            self._supervised_start()
+
+
+_PATH = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
