@@ -50,7 +50,19 @@ ROUGH_RATE: Final = 0.01
 
 # one series' state, float64: four numbers, then 18 for each scale
 _SIGNED, _PREVIOUS, _ROUGH, _SEEN, _HEAD = 0, 1, 2, 3, 4
-_COUNT, _SUM, _FILLED, _NOISE, _LEARNED, _BEST, _PEAK, _TAIL, _RAW, _SINCE, _MEANS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+_COUNT, _SUM, _FILLED, _NOISE, _LEARNED, _BEST, _PEAK, _TAIL, _RAW, _SINCE, _MEANS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+)
 _SPAN = _MEANS + RING
 _WIDTH = _HEAD + len(BLOCKS) * _SPAN
 _PARTS = (8, 4, 4)  # readings, then blocks of the scale below, in a block
@@ -76,6 +88,12 @@ class Climb:
         _judge(self._state, x, ratio, self.since)
         return ratio / evidence
 
+    def expected(self, series: int) -> float:
+        """The lowest block of the finest scale so far, in the series' own unit: what the loss climbs away from."""
+        row = self._state[series]
+        best = float(row[_HEAD + _BEST])
+        return best if row[_SIGNED] > 0.0 else 2.0 ** min(best, 1000.0)
+
     def restart(self) -> None:
         """The run repeats steps: blocks begin anew; scales, signs and tails are kept."""
         for scale in range(len(BLOCKS)):
@@ -91,13 +109,15 @@ class Climb:
     def load(cls, state: bytes) -> Climb:
         """A chart that continues exactly as the dumped one; ValueError if the bytes are no state of it."""
         if len(state) % (_WIDTH * 8):
-            raise ValueError(f"a climb state has a multiple of {_WIDTH * 8} bytes, got {len(state)}; was it cut?")
+            raise ValueError(
+                f"a climb state has a multiple of {_WIDTH * 8} bytes, got {len(state)}; was it cut?"
+            )
         chart = cls(len(state) // (_WIDTH * 8))
         chart._state[:] = np.frombuffer(state).reshape(-1, _WIDTH)
         return chart
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _judge(state: Any, x: Any, ratio: Any, since: Any) -> None:
     for s in range(x.size):
         _learn(state[s], np.float64(x[s]))
@@ -111,7 +131,7 @@ def _judge(state: Any, x: Any, ratio: Any, since: Any) -> None:
                 since[s] = int(state[s, at + _SINCE])
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _learn(row: Any, x: float) -> None:
     """One reading of one series into its blocks."""
     if not math.isfinite(x):
@@ -140,7 +160,7 @@ def _learn(row: Any, x: float) -> None:
         _push(row[at : at + _SPAN], y, effect, BLOCKS[scale])
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
     """A finished block of one scale: judge the ring, then learn what leaves it."""
     for i in range(RING - 1):
@@ -167,7 +187,7 @@ def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
         chart[_PEAK] = 0.0
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _rise(means: Any) -> tuple[float, int, int]:
     """Rise over the ring without its largest jump, how many steps rise, which block is the lowest."""
     jump, rising, lowest = 0.0, 0, 0
@@ -182,7 +202,7 @@ def _rise(means: Any) -> tuple[float, int, int]:
     return means[RING - 1] - means[0] - jump, rising, lowest
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _learn_noise(chart: Any) -> None:
     """The bend between the ring's oldest steps; at first, of all its steps."""
     bends = RING - 2 if chart[_LEARNED] == 0.0 else 1

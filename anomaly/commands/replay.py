@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from anomaly.incidents.transition import Severity, Transition
-from anomaly.monitor.limits import Limits
+from anomaly.monitor.limits import limits_of
 from anomaly.replay.run import Replay
 from anomaly.screen import card, json_line, screen, shown, transitions_table
 from anomaly.settings_sources import add_flags, load
@@ -29,12 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge the files; what was found goes to stdout, the summary to stderr."""
     settings = load(vars(options), os.environ).settings
-    replay = Replay(
-        Limits(
-            series_per_run=settings.max_series_per_run,
-            false_warnings_per_million_steps=settings.false_warnings_per_million_steps,
-        )
-    )
+    replay = Replay(limits_of(settings))
     started = time.perf_counter()
     transitions = replay.transitions(options.files)
     latest = _print_json(transitions) if options.json else _last_states(transitions)

@@ -56,7 +56,7 @@ def apply_steps(
             source=source,
         )
         sequence = None if message.sequence is None else message.sequence + at
-        _admit(state, message.rank, rank, message.session, sequence, record, values, outcome)
+        _admit(state, message.rank, rank, message.session, sequence, record, values, limits, outcome)
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 
@@ -69,6 +69,7 @@ def _admit(
     sequence: int | None,
     record: SlotRecord,
     values: NDArray[np.float32],
+    limits: Limits,
     outcome: Outcome,
 ) -> None:
     admission = admission_of(rank, session, sequence, record.step)
@@ -88,9 +89,9 @@ def _admit(
     rank.waiting = []
     note_session(rank, session, sequence)
     for of_rank in waited:
-        _judged(state, number, rank, of_rank, of_rank.vector(state.table), outcome, starts_over)
+        _judged(state, number, rank, of_rank, of_rank.vector(state.table), limits, outcome, starts_over)
         starts_over = False
-    _judged(state, number, rank, record, values, outcome, starts_over)
+    _judged(state, number, rank, record, values, limits, outcome, starts_over)
     if rank.strays >= STRAYS_MAKE_DUPLICATE:
         rank.strays = 0
         _duplicate_run(state, record, outcome)
@@ -102,6 +103,7 @@ def _judged(
     rank: RankState,
     record: SlotRecord,
     values: NDArray[np.float32],
+    limits: Limits,
     outcome: Outcome,
     starts_over: bool,
 ) -> None:
@@ -115,7 +117,9 @@ def _judged(
             (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
         ]
         _start_over(state)
-    outcome.transitions += [(key, transition) for transition in judge(state, number, rank, record, values)]
+    outcome.transitions += [
+        (key, transition) for transition in judge(state, number, rank, record, values, limits.watches)
+    ]
     if rank.step is not None and record.step > rank.step:
         rank.interval = record.step - rank.step
     rank.step = record.step
@@ -134,6 +138,7 @@ def _start_over(state: RunState) -> None:
     state.context.skipped = 0
     state.context.outcome = None
     state.slab.restart()
+    state.climb.restart()
     be_cautious(state)
 
 

@@ -16,11 +16,13 @@ from anomaly.incidents.book import Moment
 from anomaly.incidents.transition import Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
+from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import RankState, RunState, SlotRecord
+from anomaly.monitor.watches import watch_alarms
 from anomaly.records import NOT_MEASURED_BITS
 from detectors.rows import Flag
 
@@ -29,7 +31,12 @@ _ZERO, _NEGATIVE = int(Flag.ZERO), int(Flag.NEGATIVE)
 
 
 def judge(
-    state: RunState, number: int, rank: RankState, record: SlotRecord, values: NDArray[np.float32]
+    state: RunState,
+    number: int,
+    rank: RankState,
+    record: SlotRecord,
+    values: NDArray[np.float32],
+    watches: tuple[Watch, ...] = (),
 ) -> list[Transition]:
     """Judge one record (`values` float32 [slots]) of rank `number`, which is in `rank.attempt` by now."""
     current = rank.attempt == state.attempt
@@ -49,6 +56,8 @@ def judge(
             and charted is values
             and not len(state.table.count_slots)
         )
+        if watches:
+            alarms += watch_alarms(state, watches, charted, moment)
     if not finite and len(bad := nonfinite_slots(values, state.table)):
         alarms.insert(0, nonfinite_alarm(state, values, bad, moment, number))
     elif newest:
@@ -79,7 +88,7 @@ def _chart(
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
-    alarms += loss_alarms(state, moment, interval)
+    alarms += loss_alarms(state, values, moment, interval)
     return not flags & _NONFINITE
 
 

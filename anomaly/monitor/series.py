@@ -68,6 +68,7 @@ class SeriesTable:
         self.slots = len(self.profiles)
         self.blank = np.repeat(NOT_MEASURED, self.slots)
         self._placements: dict[tuple[bytes, int], Placement] = {}
+        self._slots_of_layers: dict[tuple[str | None, str], int] | None = None
 
     @cached_property
     def meanings(self) -> tuple[Meaning, ...]:
@@ -98,6 +99,14 @@ class SeriesTable:
         """The layers' slots of these signals, in slot order."""
         wanted = [index for index, name in enumerate(self.signals) if name in set(signals)]
         return np.flatnonzero(np.isin(self.slot_signal, wanted))
+
+    def slot_of(self, layer: str, signal: str) -> int | None:
+        """The slot of one series, "" for the whole model; None for one the run does not have."""
+        if not layer:
+            return self.model_slots.get(signal)
+        if self._slots_of_layers is None:
+            self._slots_of_layers = {(self.layer_name(s), self.signal_name(s)): s for s in range(self.slots)}
+        return self._slots_of_layers.get((layer, signal))
 
     def layer_name(self, slot: int) -> str | None:
         """The slot's layer, None for the whole model."""

@@ -18,6 +18,7 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.monitor.series import SeriesNames, table_of
 from anomaly.monitor.state import (
     RECENT_STEPS,
+    REPEATS,
     Context,
     Excursion,
     PendingStep,
@@ -25,6 +26,8 @@ from anomaly.monitor.state import (
     RunState,
 )
 from anomaly.records import Fork, Layout
+from detectors.climb import Climb
+from detectors.runlength import RunLength
 from detectors.slab import Slab
 
 VERSION = 1
@@ -59,6 +62,10 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     pending: list[PendingStep] = []
     peer_runs: dict[str, list[int]] = {}
     excursions: dict[str, Excursion] = {}
+    climb: bytes = b""
+    repeats: bytes = b""
+    last_values: list[float] = []
+    watchers: dict[str, bytes] = {}
     book: IncidentBook = msgspec.field(default_factory=IncidentBook)
 
 
@@ -97,6 +104,10 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             pending=state.pending,
             peer_runs=state.peer_runs,
             excursions=state.excursions,
+            climb=state.climb.dump(),
+            repeats=state.repeats.dump(),
+            last_values=state.last_values,
+            watchers={**state.saved_watchers, **{name: each.dump() for name, each in state.watchers.items()}},
             book=state.book,
         )
     )
@@ -140,5 +151,9 @@ def _restored(saved: _Saved) -> RunState:
         pending=saved.pending,
         peer_runs=saved.peer_runs,
         excursions=saved.excursions,
+        climb=Climb.load(saved.climb),
+        repeats=RunLength.load(saved.repeats, REPEATS),
+        last_values=saved.last_values,
+        saved_watchers=saved.watchers,
         book=saved.book,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -13,9 +14,15 @@ from anomaly.incidents.book import IncidentBook, Moment
 from anomaly.incidents.transition import Source
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
+from detectors.climb import Climb
+from detectors.river_watch import RiverWatch
+from detectors.runlength import RunLength
 from detectors.slab import Slab
 
 RECENT_STEPS = 128
+REPEATED = ("loss", "input_hash")
+"""Signals whose very same value again and again means the same batch."""
+REPEATS = 4
 ARRIVALS = 10
 
 
@@ -80,6 +87,7 @@ class Context(msgspec.Struct):
     skipped: int = 0
     """Steps skipped in a row."""
     cautious_until: int = 0
+    loss_changes: int = 0
     last_checkpoint_step: int | None = None
     nonfinite_step: int | None = None
     """The step of the first non-finite record of the present excursion."""
@@ -127,6 +135,14 @@ class RunState:
     excursions: dict[str, Excursion] = field(default_factory=dict)
     book: IncidentBook = field(default_factory=IncidentBook)
 
+    climb: Climb = field(default_factory=lambda: Climb(2))
+    """Of the loss and of the evaluation's loss."""
+    repeats: RunLength = field(default_factory=lambda: RunLength(len(REPEATED), REPEATS))
+    last_values: list[float] = field(default_factory=lambda: [math.nan] * len(REPEATED))
+    """The last measured value of each signal in `REPEATED`."""
+    watchers: dict[str, RiverWatch] = field(default_factory=dict)
+    saved_watchers: dict[str, bytes] = field(default_factory=dict)
+    """River watches of a snapshot that no record has asked for yet."""
     live: list[int] | None = None
     """The ranks that a comparison waits for, worked out when first asked; not in the snapshot."""
 

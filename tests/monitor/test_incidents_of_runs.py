@@ -7,8 +7,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from anomaly.errors import SettingsError
 from anomaly.incidents import KINDS, Severity, Status, Transition, decode_transition, transition_schema
-from tests.monitor.logs import LAYERS, log_of, outcome_of, training, transitions_of
+from anomaly.monitor import Limits, snapshot
+from anomaly.monitor.limits import watches_of
+from tests.monitor.logs import LAYERS, log_of, monitor, outcome_of, training, transitions_of
 
 NAN = float("nan")
 
@@ -201,3 +204,53 @@ def test_updates_come_at_most_once_in_twenty_steps() -> None:
     steps = [transition.step for transition in transitions if transition.severity is Severity.WARNING]
     assert len(opened(transitions)) == 1
     assert all(later - earlier >= 20 for earlier, later in itertools.pairwise(steps))
+
+
+def test_a_loss_that_climbs_slowly_is_found_although_no_step_of_it_stands_out() -> None:
+    def climb(step: int, record: dict[str, Any]) -> None:
+        if step >= 400:
+            record["loss"] *= 1.003 ** (step - 400)
+
+    (incident,) = opened(transitions_of(training(range(800), climb)))
+    assert incident.kind in ("loss_divergence", "loss_spike_persistent")
+    assert 400 <= incident.step <= 700
+
+
+def test_a_data_mix_that_lifts_the_loss_once_is_no_divergence() -> None:
+    def lift(step: int, record: dict[str, Any]) -> None:
+        if step >= 400:
+            record["loss"] += 0.5
+
+    transitions = transitions_of(training(range(800), lift))
+    assert all(incident.kind != "loss_divergence" for incident in transitions)
+
+
+def test_the_same_loss_again_and_again_is_the_same_batch() -> None:
+    def stuck(step: int, record: dict[str, Any]) -> None:
+        if step >= 100:
+            record["loss"] = 2.5
+
+    (incident,) = opened(transitions_of(training(range(130), stuck)))
+    assert incident.kind == "repeated_batch"
+    assert 100 <= incident.step <= 105
+
+
+def test_a_river_detector_watches_a_chosen_series_and_survives_a_snapshot() -> None:
+    def shift(step: int, record: dict[str, Any]) -> None:
+        record["data_seconds"] = float(step >= 300) + 0.01 * (step % 7)
+
+    watches = watches_of(({"signal": "data_seconds", "detector": "drift.ADWIN"},))
+    limits = Limits(watches=watches)
+    log = log_of(training(range(400), shift))
+    whole = monitor(limits=limits).process(log.records)
+    first = monitor(limits=limits)
+    transitions = first.process(log.records[:250]).transitions
+    runs = {run: snapshot.load(snapshot.dump(state)) for run, state in first.runs.items()}
+    transitions += monitor(limits=limits, runs=runs).process(log.records[250:]).transitions
+    assert [each.encode() for _, each in transitions] == [each.encode() for _, each in whole.transitions]
+    assert any(each.detector == "drift.ADWIN" for _, each in transitions)
+
+
+def test_a_watch_that_does_not_fit_says_what_a_watch_needs() -> None:
+    with pytest.raises(SettingsError, match=r"watch number 1: .*drift\.ADWIN"):
+        watches_of(({"signal": "loss", "detector": "drift.Nothing"},))
