@@ -30,7 +30,7 @@ def number_text(value: float) -> str:
     """A number as people read it.
 
     >>> number_text(float("nan")), number_text(0.00012345), number_text(41203.0), number_text(1.5e9)
-    ('NaN', '0.0001235', '41,203', '1.5e+09')
+    ('NaN', '0.0001234', '41,203', '1.5e+09')
     """
     if math.isnan(value):
         return "NaN"
