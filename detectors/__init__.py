@@ -5,11 +5,13 @@ Reading order, which is the order of the data:
     rows         what a slab of state holds
     profiles     how each kind of signal is judged
     levels       from a budget of false alarms to alarm levels
+    lanes        functions of one number that vectorise
     kernel       the compiled judge of 16 slots: spike and shift charts
     slab         all series of one run, judged in one call
     climb        losses that rise slowly
     runlength    exact conditions that held too long
     peers        ranks against each other
     river_watch  any river detector on a chosen series
-    oracles      each of them again in plain Python, for the tests
+
+Each of them again in plain Python, to test against: tests/detectors/oracles.py.
 """

@@ -1,33 +1,32 @@
-"""The judge of one tile: 16 slots, every chart, one pass; compiled by numba.
+"""The judge of one tile: 16 slots, both charts, one pass; compiled by numba.
 
-Shift found: a jump that lasts two readings or more (`spike`, within 2 readings) and a level that moved by about
-one deviation or more, or drifts away (`shift`, after (h + 1.2) / (d - k) readings for a shift of d deviations).
-Single outliers are no alarm; `z` shows them.
+Shift found: `spike`, a jump that lasts three readings, at the third; `shift`, a level that moved or drifts away,
+about (h + 1.2) / (d - k) readings after a jump by d deviations.  Lone outliers are no alarm; `z` shows them.
 
 Formula, per slot, letters as in the code; judge first, learn after:
 
-    y = transform(x)                    z = (y - (level + slope)) / (1.2533 * scale)
-    m = min(|z|, |previous z|), 0 if the signs differ              spike = sign(z) * m / L
-    L = max(design, 1.25 * tail) * evidence * (1 + 24 / (n + 4))
-    w = (z - r * previous z) / sqrt(1 - r^2), clipped at +-4       r = lag-1 autocorrelation (echo)
-    up = max(0, up + w - k), down = max(0, down - w - k)           shift = up / H or -down / H
-    H = max(h, 1.3 * shift_tail) * evidence * (1 + 24 / (n + 4))
+    y      = transform(x)                             z = (y - level - slope) / (1.2533 scale), within +-64
+    white  = (z - r z') / sqrt(1 - r^2)               z' the z before, r its lag-1 autocorrelation (echo)
+    spike  = m / (max(design, 1.5 tail) c)            m the smallest of |z|, |white| over three readings on one side
+    sum    = CUSUM of white within +-4, slack k       one signed sum: on falling below 0 it begins downwards
+    shift  = least of |sum| / (h c) and departure / (max(1.5 shift_tail, 1.5 + r + 3.5 r^2) deviations c)
+    c      = evidence (1 + 40 / (n + 8))              departure = fast - level - slope, on the side of the sum
 
-and both ratios are at most (departure / effect), the departure being the smaller of the last two innovations, or
-|fast - level - slope| for the CUSUM; |ratio| >= 1 is an alarm.  level and slope: least-squares line over the first
-readings, then fading memory (gains 2(2n+1)/((n+1)(n+2)) and 6/((n+9)(n+10)), floored at their rates); scale: mean
-|innovation| clipped at 4 deviations, starting from a prior worth 8 readings.  After an alarm the reference is
-frozen until z is back; after 30 readings it starts again at the fast mean as if it had 8 readings, so a run that
-goes on at a new level is learned within 100 readings and alarms stop.
+Both are at most departure / effect (for spike: m deviations / effect), signed upwards; |ratio| >= 1 is an alarm.
+Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
+level, slope: a least-squares line over the first readings, then fading memory; scale: mean |innovation|, clipped,
+from a prior worth 8 readings.  The reference is not learned while the sum is beyond h / 4 (for at most 150
+readings) nor from an alarm until z is back; an alarm that lasts 30 readings starts it again at the fast mean, worth
+8 readings.  So a run that goes on at a new level is learned, and quiet, within 100 readings.
 
-Knobs: profiles.py (per kind), levels.py (design levels from the budget), `evidence` (factor on both levels; 2 asks
-for twice the evidence).  False alarms: figures in the tests, tests/detectors/test_run_length.py.
-Sibling: climb.py for losses that rise slowly against their own noise; runlength.py for exact conditions.
-Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the gains), own tails after trials on real runs.
+Knobs: profiles.py (per kind), levels.py (design and h from the budget), `evidence` (2 asks for twice as much).
+False alarms and delays: tests/detectors/test_run_length.py, on simulated runs of 1,000 slots.
+Sibling: climb.py for losses that rise within their noise; runlength.py for exact conditions.
+Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the line's gains); own tails: trials on real runs.
 
-No fastmath at all: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice
-with constant distances between rows, and is not inlined into the loop over tiles: both are what lets LLVM
-vectorise it.
+No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice with
+constant distances between rows, and there are only three arrays: what lets LLVM vectorise it.  numba's cache looks
+at this file alone: touch it after changing rows.py or lanes.py.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from .lanes import least, log2, most
 from .profiles import SHARE_EPS
 from .rows import FIELDS, LANES, NOT_MEASURED, Knob, Row
 
@@ -52,23 +52,18 @@ _DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
 _SHARE_EPS = F(SHARE_EPS)
 _LINEAR_BOUND = F(1e30)  # so that no difference of two readings overflows
 _TINY = F(1e-30)
-_TAIL_FACTOR, _SHIFT_TAIL_FACTOR = F(1.5), F(1.5)
-_TAIL_KEPT = F(0.9998)
-_CLIP = F(4.0)
-_Z_BOUND = F(64.0)
-_ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)
+_TAIL_FACTOR, _TAIL_KEPT, _SHIFT_TAIL_BOUND = F(1.5), F(0.9998), F(8.0)
+_CLIP, _Z_BOUND = F(4.0), F(64.0)
+_ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
 _FAST_RATE = F(0.2)
+_FAST_0, _FAST_1, _FAST_2 = F(1.5), F(1.0), F(3.5)  # 4.5 deviations of the fast mean of a series with echo r
 _HOLD, _AGAIN = F(30.0), F(8.0)
-_BACK = F(2.0)
-_DRAIN = F(2.0)
-_SUM_CAP = F(1.25)
-_FAST_0, _FAST_1, _FAST_2 = F(1.5), F(1.0), F(3.5)
-_SHIFT_TAIL_BOUND, _EARLY, _EARLY_CLIP = F(8.0), F(50.0), F(8.0)
+_BACK, _DRAIN, _SUM_CAP = F(2.0), F(2.0), F(1.25)
 _SUSPECT, _PATIENCE = F(0.25), F(150.0)
-_SLOPE_KEPT = F(0.95)
-_SCALE_CLIP = F(2.5)
+_EARLY = F(50.0)  # readings before tails are learned and suspicion freezes anything
+_SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT = F(2.5), F(8.0), F(0.95)
 
-_THREE, _FOUR, _SIX, _EIGHT, _NINE, _TEN, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(9.0), F(10.0), F(16.0)
+_THREE, _FOUR, _SIX, _EIGHT, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(16.0)
 _CAUTION = F(40.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
@@ -80,30 +75,7 @@ _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_
 _K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
 
 
-@njit(inline="always", error_model="numpy")  # type: ignore[misc]
-def log2(x: Any) -> Any:
-    """log2 of a positive float32, error below 2e-7; a polynomial on its bits, as libm's costs 6-10 ns."""
-    bits = F(x).view(_I)
-    exponent = _I(_I(bits - _I(0x3F3504F3)) >> _I(23))
-    mantissa = _I(bits - _I(exponent << _I(23))).view(F)
-    s = (mantissa - _ONE) / (mantissa + _ONE)
-    q = s * s
-    return F(exponent) + s * (F(2.8853900) + q * (F(0.9617967) + q * (F(0.5770780) + q * F(0.4121986))))
-
-
-@njit(inline="always", error_model="numpy")  # type: ignore[misc]
-def most(a: Any, b: Any) -> Any:
-    """The larger of two numbers, in the form that becomes one vector instruction."""
-    return a if a > b else b
-
-
-@njit(inline="always", error_model="numpy")  # type: ignore[misc]
-def least(a: Any, b: Any) -> Any:
-    """The smaller of two numbers."""
-    return a if a < b else b
-
-
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -> None:
     for i in range(_W):
         linear = knobs[_K_LINEAR + i] > _ZERO
@@ -166,8 +138,10 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         grown = n >= _EARLY
         peak = most(state[_PEAK + i], departure * per_deviation * per_soft) if grown else _ZERO
         least_shift = _FAST_0 + echo * (_FAST_1 + echo * _FAST_2)
-        own = per_deviation / (most(_SHIFT_TAIL_FACTOR * shift_tail, least_shift) * caution)
-        ratio = least(abs(total) * (_ONE / shift_level), departure * least(own, per_up if total > _ZERO else per_down))
+        own = per_deviation / (most(_TAIL_FACTOR * shift_tail, least_shift) * caution)
+        ratio = least(
+            abs(total) * (_ONE / shift_level), departure * least(own, per_up if total > _ZERO else per_down)
+        )
         shift_ratio = (ratio if total > _ZERO else -ratio) if ready else _ZERO
 
         # hold: from an alarm until z is back; after _HOLD readings the reference starts again
@@ -190,15 +164,21 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         new_level = (y if fresh else level + slope + gain * clipped) if learn else level + slope
         new_slope = least(slope + slope_gain * clipped, knobs[_K_TOP + i]) if learn else slope * _SLOPE_KEPT
         scale = knobs[_K_PRIOR + i] * (abs(y) if linear else _ONE) if fresh else state[_SCALE + i]
-        new_scale = scale if fresh else scale + most(knobs[_K_SCALE_RATE + i], recent) * (
-            least(abs(innovation), (_SCALE_CLIP if grown else _EARLY_CLIP) * deviation) - scale
+        new_scale = (
+            scale
+            if fresh
+            else scale
+            + most(knobs[_K_SCALE_RATE + i], recent)
+            * (least(abs(innovation), (_SCALE_CLIP if grown else _EARLY_CLIP) * deviation) - scale)
         )
         new_echo = old_echo + most(_ECHO_RATE, recent) * (
             least(most(z, -_THREE), _THREE) * least(most(previous, -_THREE), _THREE) - old_echo
         )
         new_tail = most(tail * _TAIL_KEPT, least(m * per_soft, spike_level))
         quiet = size <= _ZERO
-        new_shift_tail = most(shift_tail * _TAIL_KEPT, least(peak, _SHIFT_TAIL_BOUND) if quiet | again else _ZERO)
+        new_shift_tail = most(
+            shift_tail * _TAIL_KEPT, least(peak, _SHIFT_TAIL_BOUND) if quiet | again else _ZERO
+        )
 
         state[_N + i] = _AGAIN if again else (n + _ONE if learn else n)
         state[_LEVEL + i] = fast if again else (new_level if live else level)
@@ -237,17 +217,19 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         )
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[misc]
+@njit(cache=True, error_model="numpy")
 def judge_tiles(
     state: Any, knobs: Any, x: Any, evidence: Any, offset: Any, z: Any, spike: Any, shift: Any, work: Any
 ) -> Any:
     """Judge one record; arrays flat, float32: state and knobs [tiles * 256], work [5 * 16], others [tiles * 16]."""
-    flags = 0
+    flags = _I(0)
     for t in range(x.size // _W):
         first = t * _W
         for i in range(_W):
             work[i] = x[first + i]
-        _judge_tile(state[t * _TILE : (t + 1) * _TILE], knobs[t * _TILE : (t + 1) * _TILE], work, evidence, offset)
+        _judge_tile(
+            state[t * _TILE : (t + 1) * _TILE], knobs[t * _TILE : (t + 1) * _TILE], work, evidence, offset
+        )
         for i in range(_W):
             z[first + i] = work[_Z + i]
             spike[first + i] = work[_SPIKE + i]

@@ -71,7 +71,9 @@ def _place(y: Floats) -> NDArray[np.intp]:
     return np.argsort(np.argsort(y, axis=0, kind="stable"), axis=0, kind="stable")
 
 
-def _median_without(y: Floats, place: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]) -> Floats:
+def _median_without(
+    y: Floats, place: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]
+) -> Floats:
     """The median of each column without the element itself; [ranks, n].  low, high: the middle of what is left."""
     ordered = np.sort(y, axis=0)
     last = len(y) - 1

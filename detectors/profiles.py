@@ -73,7 +73,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
     Profile("loss", Transform.LOG2, 0.6, 3.0, ratchet=True),
     Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25),
-    Profile("gradient", Transform.LOG2, 1.5, 2.5),
+    Profile("gradient", Transform.LOG2, 2.0, 2.5),
     Profile("gradient_share", Transform.LOGIT, 2.0, NEVER),
     Profile("update_ratio", Transform.LOG2_OVER_LR, 1.5, 2.0),
     Profile("activation", Transform.LOG2, 1.0, 1.5),

@@ -36,7 +36,9 @@ class RiverWatch:
     threshold that does not fit.
     """
 
-    def __init__(self, detector: str, options: Mapping[str, Any] | None = None, threshold: float | None = None) -> None:
+    def __init__(
+        self, detector: str, options: Mapping[str, Any] | None = None, threshold: float | None = None
+    ) -> None:
         self.detector = detector
         self._class = _river_class(detector)
         self._options = dict(options or {})
@@ -44,7 +46,11 @@ class RiverWatch:
             self._options.setdefault("seed", 0)
         self._drift = detector.startswith("drift.")
         if self._drift != (threshold is None):
-            wanted = "decides for itself: leave the threshold out" if self._drift else "needs a threshold for its score"
+            wanted = (
+                "decides for itself: leave the threshold out"
+                if self._drift
+                else "needs a threshold for its score"
+            )
             raise ValueError(f"river detector {detector} {wanted}, got {threshold}")
         self._threshold = threshold
         self._before: list[float] = []
@@ -83,7 +89,9 @@ class RiverWatch:
         watch = cls(detector, options, threshold)
         before, epoch = struct.unpack_from("<II", state) if len(state) >= 8 else (0, 0)
         if len(state) != 8 + 4 * (before + epoch):
-            raise ValueError(f"a river watch's state of {before} + {epoch} readings, got {len(state)} bytes; was it cut?")
+            raise ValueError(
+                f"a river watch of {before} + {epoch} readings, got {len(state)} bytes; was it cut?"
+            )
         seen = list(struct.unpack_from(f"<{before + epoch}f", state, 8))
         watch._before, watch._epoch = seen[:before], seen[before:]
         watch._river = watch._new()
@@ -96,7 +104,9 @@ class RiverWatch:
         try:
             self._river = self._class(**self._options)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"river detector {self.detector} refuses its options {self._options}: {error}") from error
+            raise ValueError(
+                f"river detector {self.detector} refuses its options {self._options}: {error}"
+            ) from error
         for value in self._before:
             self._show(value)
         return self._river
@@ -135,6 +145,11 @@ def _river_class(name: str) -> type[Any]:
     for part in rest.split("."):
         found = getattr(found, part, None) if not part.startswith("_") else None
     if not inspect.isclass(found) or not (hasattr(found, "update") or hasattr(found, "score_one")):
-        known = [f"{kind}.{each}" for kind in _FAMILIES for each in getattr(river, kind).__all__ if each[0].isupper()]
+        known = [
+            f"{kind}.{each}"
+            for kind in _FAMILIES
+            for each in getattr(river, kind).__all__
+            if each[0].isupper()
+        ]
         raise ValueError(f"river has no detector {name!r}; it has {', '.join(known)}")
     return found

@@ -35,7 +35,8 @@ class RunLength:
     @property
     def run(self) -> NDArray[np.int32]:
         """Readings in a row for which the condition holds: int32 [n]."""
-        return self._state[0]
+        run: NDArray[np.int32] = self._state[0]
+        return run
 
     def judge(self, holds: NDArray[np.bool_], measured: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Take one reading per series; returns run / limit, float64 [n]; 1.0 or more is an alarm.

@@ -166,7 +166,7 @@ class Slab:
             return y
         if transform is Transform.LOG2_OVER_LR:
             y += self._offset if math.isfinite(self._offset) else 0.0
-        power = 2.0 ** min(y, 1000.0)
+        power: float = 2.0 ** min(y, 1000.0)
         if transform is Transform.LOGIT:
             return min(max((power * (1.0 + SHARE_EPS) - SHARE_EPS) / (1.0 + power), 0.0), 1.0)
         return power
