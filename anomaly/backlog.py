@@ -120,10 +120,14 @@ class Backlog:
         """Whether events have waited long enough; before the first step they wait for it."""
         return bool(self._events) and self._last is not None and now - self._events_since >= EVENT_SECONDS
 
-    def send_events_alone(self, time: float) -> None:
-        """Put the events that wait into a record of the last step with nothing measured."""
+    def release_events(self, time: float) -> None:
+        """Wait no longer: let the events travel with the last record, or with one of its step with nothing measured."""
         with self._lock:
-            if self._events:
+            if self._events and self._records:
+                last = self._records.pop()
+                self._records.append(last._replace(events=(*last.events, *self._events)[-MAX_EVENTS:]))
+                self._events.clear()
+            elif self._events:
                 step, layout = self._last or (0, Layout((), ()))
                 self.put(step, time, np.repeat(NOT_MEASURED, layout.width), layout)
 

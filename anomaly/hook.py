@@ -17,7 +17,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
 import msgspec
 
@@ -99,7 +99,7 @@ class Telemetry:
 
     def step(
         self,
-        step: float,
+        step: SupportsFloat,
         *,
         loss: Any = None,
         lr: Any = None,
@@ -119,7 +119,9 @@ class Telemetry:
         try:
             now = self._clock.unix_seconds() if time is None else float(time)
             if not isinstance(step, int | float):
-                step = step.item()  # a NumPy scalar
+                step = (
+                    step.item() if hasattr(step, "item") else float(step)
+                )  # a NumPy scalar keeps its digits
             row = self._rows.make({"loss": loss, "lr": lr, **signals}, layers)
             self._backlog.put(step_millionths(step), now, row, self._rows.layout)
             if self._rows.refused:
@@ -157,7 +159,7 @@ class Telemetry:
             return True
         self._open = False
         atexit.unregister(self.close)
-        self._backlog.send_events_alone(self._clock.unix_seconds())
+        self._backlog.release_events(self._clock.unix_seconds())
         complete = self._producer.close(timeout)
         counts = self.stats()
         if not complete or counts["dropped"]:
@@ -211,6 +213,14 @@ def _kafka_sender(bootstrap_servers: str | None, topic_prefix: str | None) -> Ca
         return KafkaSender(connection, Topics(prefix).telemetry)
 
     return make
+
+
+def _number(step: Any) -> float:
+    """A step that is neither int nor float: a scalar of NumPy."""
+    number = step.item() if hasattr(step, "item") else None
+    if not isinstance(number, int | float):
+        raise TypeError(f"got {type(step).__name__}, a number is needed")
+    return number
 
 
 def _plain_event(event: dict[str, Any]) -> Event:

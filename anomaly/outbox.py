@@ -108,7 +108,7 @@ class Outbox:
             return
         now = self._clock.monotonic()
         if self._backlog.events_are_due(now):
-            self._backlog.send_events_alone(self._clock.unix_seconds())
+            self._backlog.release_events(self._clock.unix_seconds())
         records = self._backlog.take()
         if not records:
             return

@@ -92,6 +92,7 @@ class Producer:
 
         with ThreadLog() as log:
             while not self._done():
+                log.latest = ""
                 try:
                     with asyncio.Runner(loop_factory=_Loop) as runner:
                         runner.run(self._session())
@@ -146,7 +147,7 @@ class Producer:
             return
         self._counts.failures += 1
         self._failures_in_a_row += 1
-        reason = logged or str(error) or type(error).__name__
+        reason = logged or str(error) or f"no answer ({type(error).__name__})"
         if self._counts.failures == 1:
             _log.warning(
                 "telemetry of run %s cannot be sent: %s. Training goes on and the newest records are kept; this is"
