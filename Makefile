@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINNED := -c constraints.txt
-# Everything, and the little that the demo needs: PyTorch with CUDA is 5 of the 6 GB that everything takes.
+# Everything, and the little that the demo needs: PyTorch takes 5.4 of the 6.7 GB on disk. Its wheel for Linux is linked
+# against CUDA's libraries and does not load without them, also where there is no GPU, so leaving out the two that it
+# is not linked to (Triton, cuSOLVER) would save a quarter, break `pip check` and test what nobody has.
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
 
