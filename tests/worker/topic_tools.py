@@ -54,7 +54,7 @@ class Client:
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
                     found[tp.partition] += [record for record in records if record.key != PREFLIGHT_KEY]
-            return found
+            return {partition: records for partition, records in found.items() if records}
         finally:
             await consumer.stop()
 
