@@ -21,6 +21,7 @@ from faust.types import TP
 from anomaly.metrics import WorkerMetrics
 from anomaly.settings import Settings
 from anomaly.worker import store as state_store
+from anomaly.worker.continuity import Batch
 from anomaly.worker.faust_app import build_app
 from anomaly.worker.guard import ExitCode, Lease, die, fail, guarded
 from anomaly.worker.health import Health
@@ -29,7 +30,7 @@ from anomaly.worker.repeats import sent_before
 from anomaly.worker.saver import Saver
 from anomaly.worker.starts import find_starts
 from anomaly.worker.stream import Stream
-from anomaly.worker.transport import Batch, BatchSchema, Consumer, Producer
+from anomaly.worker.transport import BatchSchema, Consumer, Producer
 
 LOOK_SECONDS = 0.25
 SAVE_SECONDS = 2.0
@@ -117,8 +118,8 @@ class Worker:
         known = {partition: end for partition, end in ends.items() if end is not None}
         self._check_ends(known)
         self.stream.gauge(known)
-        self.metrics.missing_offsets.inc(self.consumer.missing_offsets - self._missing_offsets)
-        self._missing_offsets = self.consumer.missing_offsets
+        self.metrics.missing_offsets.inc(self.consumer.continuity.missing_offsets - self._missing_offsets)
+        self._missing_offsets = self.consumer.continuity.missing_offsets
         self._ready(bool(self.stream.books))
 
     def _ready(self, ready: bool) -> None:

@@ -22,6 +22,7 @@ from anomaly.errors import SettingsError
 from anomaly.settings_checks import host_and_port
 
 STUCK_SECONDS = 30.0
+STOP_LOOK_SECONDS = 0.05
 
 log = logging.getLogger("anomaly.worker")
 
@@ -72,7 +73,9 @@ class HealthServer:
                     f"metrics_address: got {address}, which cannot be used ({error.strerror}); choose another port"
                 ]
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_LOOK_SECONDS,), name="health", daemon=True
+        )
 
     @property
     def address(self) -> str:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from anomaly.worker.guard import Lease, fail, guarded
 
@@ -32,11 +32,8 @@ class Outgoing:
     acknowledged: Callable[[int], None] | None = None
 
 
-class Send(Protocol):
-    """How a record is handed to the producer; the result is its acknowledgement to come."""
-
-    def __call__(self, outgoing: Outgoing) -> Awaitable[asyncio.Future[Any]]:
-        """Hand it over."""
+Send = Callable[[Outgoing], Awaitable[asyncio.Future[Any]]]
+"""How a record is handed to the producer; the result is its acknowledgement to come."""
 
 
 class Outbox:

@@ -13,6 +13,7 @@ from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
 from anomaly.monitor.restarts import Admission
 from anomaly.settings import Settings
+from anomaly.worker.continuity import Batch
 from anomaly.worker.guard import ExitCode, die
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
@@ -20,7 +21,6 @@ from anomaly.worker.partition_book import PartitionBook
 from anomaly.worker.repeats import SentBefore
 from anomaly.worker.starts import Start
 from anomaly.worker.store import UnreadableSnapshot
-from anomaly.worker.transport import Batch
 
 IGNORED = (Admission.DUPLICATE, Admission.LATE, Admission.REPLACED_SESSION)
 

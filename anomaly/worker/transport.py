@@ -6,8 +6,7 @@ message, 65-90 µs, down to a cost per poll. What else differs, each because the
 
 * source partitions are not read while the app rebalances or recovers (stock delivers records of the new assignment
   before it has gone back to the right offset: a hole behind the first commit, for good);
-* a batch says which offset it follows. What was delivered before is dropped; at a hole the partition is read again
-  from there, and only a hole that stays, as retention and transactions leave them, is accepted and counted;
+* what it delivers is continuous, and a batch says which offset it follows (`continuity`);
 * a partition that stays with this worker goes on where it was, not back at its commit;
 * what waits between fetch and agent is bounded in bytes, not in polls;
 * producers are idempotent with acks=all (stock: only inside transactions), and a fetch waits 0.1 s, not 1.5.
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import faust
@@ -26,29 +24,13 @@ from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
 from anomaly.worker.consumer_thread import BatchApp, ConsumerThread
+from anomaly.worker.continuity import Batch, Continuity
 
 SCHEME = "batchkafka"
 MAX_WAITING_BYTES = 64 << 20
 FULL_SECONDS = 0.005
 """How long to leave the broker alone when as much waits as may."""
 NOTHING_TO_READ_SECONDS = 0.02
-RECORD_BYTES = 200
-"""What a record takes beside its value."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one poll returned for one partition: raw aiokafka records, continuous and in order."""
-
-    follows: int
-    """The offset after the last one delivered before; these records start here, or later at a hole that stays."""
-    records: list[Any]
-    value_bytes: int
-
-    @property
-    def weight(self) -> int:
-        """Bytes it takes while it waits, about."""
-        return self.value_bytes + RECORD_BYTES * len(self.records)
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -71,10 +53,8 @@ class Consumer(stock.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._next_offset: dict[TP, int] = {}
-        self._reread: dict[TP, int] = {}
+        self.continuity = Continuity()
         self.waiting_bytes = 0
-        self.missing_offsets = 0
         self.position_of: Callable[[TP], int | None] = lambda _: None
         """Where the worker goes on reading a source partition; None: it is not ours."""
 
@@ -94,14 +74,14 @@ class Consumer(stock.Consumer):
     async def perform_seek(self) -> None:
         """Go to where each partition's processing stands; the agent's queue is empty or about to be refused."""
         await super().perform_seek()
-        positions = {tp: self.position_of(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
-        self._next_offset = {tp: position for tp, position in positions.items() if position is not None}
-        self._reread.clear()
-        await self.seek_wait(self._next_offset)
+        wanted = {tp: self.position_of(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        positions = {tp: position for tp, position in wanted.items() if position is not None}
+        self.continuity.restart(positions)
+        await self.seek_wait(positions)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was fetched: what comes after a rebalance is read again from where processing stands."""
-        self._next_offset = {}
+        self.continuity.restart({})
         self.waiting_bytes = 0
         await super().on_partitions_revoked(revoked)
 
@@ -146,30 +126,12 @@ class Consumer(stock.Consumer):
                 for record in records:
                     yield tp, self._to_message(tp, record)
             elif not moved:
-                batch = await self._batch(tp, records)
-                if batch is not None:
-                    yield tp, self._message(tp, batch, current)
-
-    async def _batch(self, tp: TP, records: list[Any]) -> Batch | None:
-        """`records` without what was delivered before; None, and the partition read again, at a hole seen first now."""
-        expected = self._next_offset.get(tp)
-        if expected is None:
-            return None  # not ours to read yet: perform_seek says from where
-        if records[0].offset < expected:
-            records = [record for record in records if record.offset >= expected]
-            if not records:
-                return None
-        first = records[0].offset
-        if first > expected:
-            if self._reread.get(tp) != expected:
-                self._reread[tp] = expected
-                await self.seek_wait({tp: expected})
-                return None
-            self.missing_offsets += first - expected
-        self._next_offset[tp] = records[-1].offset + 1
-        batch = Batch(expected, records, sum(len(record.value or b"") for record in records))
-        self.waiting_bytes += batch.weight
-        return batch
+                found = self.continuity.accept(tp, records)
+                if isinstance(found, Batch):
+                    self.waiting_bytes += found.weight
+                    yield tp, self._message(tp, found, current)
+                elif found is not None:
+                    await self.seek_wait({tp: found.offset})
 
     def _message(self, tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
         last = batch.records[-1]
