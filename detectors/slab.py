@@ -70,9 +70,9 @@ class Slab:
         """Judge one record, then learn it; returns the Flag bits of all slots together.
 
         x: float32 [n], raw; the bits NOT_MEASURED leave a slot's state alone, as does any other NaN or infinity.
-        evidence: factor on all alarm levels (2.0 = twice the evidence).  offset: log2(learning rate), for
-        LOG2_OVER_LR; not finite (a learning rate of 0) = those slots are not measured.  ValueError if x has
-        another length.
+        evidence: factor on all alarm levels (2.0 = twice the evidence; effects stay as they are).
+        offset: log2(learning rate), for LOG2_OVER_LR; not finite (a learning rate of 0) = those slots are not
+        measured.  ValueError if x has another length.
         """
         if x.shape != self.profiles.shape:
             raise ValueError(

@@ -19,7 +19,9 @@ Make = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 
 
-def _ar(r: np.random.Generator, steps: int, slots: int, phi: float, noise: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ar(
+    r: np.random.Generator, steps: int, slots: int, phi: float, noise: NDArray[np.float64]
+) -> NDArray[np.float64]:
     y = np.empty((steps, slots))
     last = noise[0].copy()
     gain = np.sqrt(1.0 - phi * phi)

@@ -1,0 +1,214 @@
+"""The detectors again in plain Python, one series at a time: slow, obvious, and written apart from the fast ones.
+
+Constants are written out once more on purpose: an oracle that imports what it checks agrees with any mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from detectors.levels import shift_level, spike_level
+from detectors.profiles import Profile, Transform
+
+DEVIATION = 1.2533141
+
+
+@dataclass(frozen=True)
+class Verdict:
+    z: float = 0.0
+    spike: float = 0.0
+    shift: float = 0.0
+
+
+def clip(value: float, bound: float) -> float:
+    return max(-bound, min(bound, value))
+
+
+def share_odds(x: float) -> float:
+    share = max(0.0, min(1.0, x))
+    return math.log2((share + 1e-3) / (1.0 - share + 1e-3))
+
+
+class SeriesOracle:
+    """One slot of a slab, in double precision: the formula of kernel.py's docstring, line by line."""
+
+    def __init__(self, profile: Profile, slots: int, budget: float) -> None:
+        self.p, self.linear = profile, profile.transform is Transform.LINEAR
+        self.design = spike_level(slots, budget) * profile.caution if profile.spikes else 1e30
+        self.h = shift_level(slots, budget, profile.slack) * profile.caution
+        self.n = self.level = self.slope = self.scale = self.fast = self.echo = 0.0
+        self.z = self.pair = self.tail = self.sum = self.peak = self.shift_tail = 0.0
+        self.age = self.hold = self.zeros = self.longest_zeros = 0
+
+    def transformed(self, x: float, offset: float) -> float | None:
+        kind = self.p.transform
+        if kind is Transform.LINEAR:
+            return clip(x, 1e30)
+        if kind is Transform.LOGIT:
+            return share_odds(x)
+        if x <= 0.0:
+            self.zeros += x == 0.0
+            return None
+        return math.log2(x) - (offset if kind is Transform.LOG2_OVER_LR else 0.0)
+
+    def judge(self, x: float, evidence: float = 1.0, offset: float = 0.0) -> Verdict:
+        if not math.isfinite(x):
+            return Verdict()
+        y = self.transformed(x, offset)
+        if y is None or not math.isfinite(y):
+            return Verdict()
+        if self.zeros:
+            due = max(3, 3 * self.longest_zeros)
+            self.longest_zeros, self.zeros = max(self.longest_zeros, min(self.zeros, due)), 0
+        if self.n == 0:
+            self.n, self.level, self.fast = 1.0, y, y
+            self.scale = self.p.prior * (abs(y) if self.linear else 1.0)
+            return Verdict()
+        return self._judged(y, evidence)
+
+    def _judged(self, y: float, evidence: float) -> Verdict:
+        unit = abs(self.level) if self.linear else 1.0
+        deviation = max(self.scale, self.p.floor * unit + 1e-30) * DEVIATION
+        innovation = y - self.level - self.slope
+        z = clip(innovation / deviation, 64.0)
+        soft = 1.0 + 40.0 / (self.n + 8.0)
+        r = max(0.0, min(1.0, self.echo))
+        r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
+        white = (z - r * self.z) / math.sqrt(1.0 - r * r)
+        rise, fall = self.p.effect_up * (unit + 1e-30), self.p.effect_down * (unit + 1e-30)
+
+        same = z * self.z > 0.0 and z * white > 0.0
+        pair = math.copysign(min(abs(white), abs(self.z)) if same else 0.0, z)
+        m = min(abs(pair), abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
+        spike_at = max(self.design, 1.5 * self.tail) * evidence * soft
+        spike = min(m / spike_at, m * deviation / (rise if z > 0.0 else fall))
+
+        total = self._summed(clip(white, 4.0))
+        shift_at = self.h * evidence * soft
+        self.fast += 0.2 * (y - self.fast)
+        departure = (self.fast - self.level - self.slope) * (1.0 if total > 0.0 else -1.0)
+        departure = max(0.0, departure)
+        least = max(1.5 * self.shift_tail, 1.5 + r + 3.5 * r * r) * evidence * soft * deviation
+        shift = min(abs(total) / shift_at, departure / least, departure / (rise if total > 0.0 else fall))
+        self.peak = max(self.peak, departure / deviation / soft) if self.n >= 50 else 0.0
+        ready = self.n >= self.p.warm
+        verdict = Verdict(z, math.copysign(spike, z) * ready, math.copysign(shift, total) * ready)
+        self._hold(verdict, total, shift_at)
+        self._learn(y, innovation, deviation, z, min(m / soft, spike_at))
+        self.z, self.pair = z, pair
+        if self.hold >= 30:
+            self._again()
+        return verdict
+
+    def _summed(self, w: float) -> float:
+        up, down = max(self.sum, 0.0) + w - self.p.slack, min(self.sum, 0.0) + w + self.p.slack
+        if self.sum < 0.0:
+            return down if down < 0.0 else max(up, 0.0)
+        return up if up > 0.0 else min(down, 0.0)
+
+    def _hold(self, verdict: Verdict, total: float, shift_at: float) -> None:
+        """Whether the reference is frozen: `away` from an alarm until z is back, `suspect` on a large sum."""
+        drain = 2.0 if self.hold and abs(verdict.z) < 1.0 else 0.0
+        size = min(max(abs(total) - drain, 0.0), 1.25 * shift_at)
+        alarm = abs(verdict.spike) >= 1.0 or abs(verdict.shift) >= 1.0
+        self.away = alarm or (self.hold > 0 and (abs(verdict.z) >= 2.0 or size >= 0.5 * shift_at))
+        self.hold = self.hold + 1 if self.away else 0
+        total = math.copysign(size, total)
+        self.age = (self.age + 1 if total * self.sum > 0.0 else 1) if size > 0.0 else 0
+        self.sum = total
+        self.suspect = size >= 0.25 * shift_at and self.age < 150 and self.n >= 50
+
+    def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:
+        n, p, again = self.n, self.p, self.hold >= 30
+        ended = min(self.peak, 8.0) if self.sum == 0.0 or again else 0.0
+        if again or not (self.away or self.suspect):
+            self.shift_tail = max(self.shift_tail * 0.9998, ended)
+        if self.sum == 0.0:
+            self.peak = 0.0
+        if self.away or self.suspect:
+            self.level += self.slope
+            self.slope *= 0.95
+            return
+        clipped = clip(innovation, 4.0 * deviation)
+        self.level += self.slope + max(p.level_rate, 2 * (2 * n + 1) / ((n + 1) * (n + 2))) * clipped
+        self.slope += max(p.slope_rate, 6.0 / (n + 8.0) ** 2) * clipped
+        self.slope = min(self.slope, 0.0) if p.ratchet else self.slope
+        size = min(abs(innovation), (2.5 if n >= 50 else 8.0) * deviation)
+        self.scale += max(p.scale_rate, 1.0 / (n + 8.0)) * (size - self.scale)
+        self.echo += max(0.002, 1.0 / (n + 8.0)) * (clip(z, 3.0) * clip(self.z, 3.0) - self.echo)
+        self.tail = max(self.tail * 0.9998, m)
+        self.n += 1.0
+
+    def _again(self) -> None:
+        """The alarm has lasted 30 readings: the new level is the reference, worth 8 readings."""
+        self.n, self.level, self.slope, self.hold = 8.0, self.fast, 0.0, 0
+        self.z = self.pair = self.sum = self.peak = 0.0
+        self.age = 0
+
+
+def climb_ratio(readings: Sequence[float]) -> float:
+    """The climb chart's ratio after all these readings, from scratch: blocks are slices."""
+    finite = [x for x in readings if math.isfinite(x)]
+    below = next((i for i, x in enumerate(finite) if x < 0.0), None)
+    ys = finite[below:] if below is not None else [math.log2(x) for x in finite if x > 0.0]
+    return max((_scale_ratio(ys, size, below is not None) for size in (8, 32, 128)), default=0.0)
+
+
+def _scale_ratio(ys: Sequence[float], size: int, signed: bool) -> float:
+    means = [math.fsum(ys[i : i + size]) / size for i in range(0, len(ys) - size + 1, size)]
+    noise, learned, tail, peak, raw = 0.0, 0, 0.0, 0.0, 0.0
+    for end in range(8, len(means) + 1):
+        ring = means[end - 8 : end]
+        for i in range(6 if learned == 0 else 1):
+            bend = abs(ring[i + 2] - 2.0 * ring[i + 1] + ring[i])
+            bend = min(bend, 4.0 * noise) if learned >= 6 else bend
+            learned += 1
+            noise += max(1.0 / 32.0, 1.0 / learned) * (bend - noise)
+        effect = 3.0 * _roughness(ys[: end * size]) if signed else 0.12
+        steps = [b - a for a, b in pairwise(ring)]
+        jump = max(0.0, *steps, *(a + b for a, b in pairwise(steps)))
+        rise = ring[-1] - ring[0] - jump
+        raw = min(
+            rise / (2.5 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - min(means[:end])) / effect
+        )
+        raw = raw if sum(step > 0.0 for step in steps) >= 5 and raw > 0.0 and learned >= 12 else 0.0
+        if raw > 0.0:
+            peak = max(peak, raw)
+        else:
+            tail, peak = max(tail * 0.995, min(peak, 2.0)), 0.0
+    return raw / max(1.0, 1.5 * tail)
+
+
+def _roughness(ys: Sequence[float]) -> float:
+    rough = 0.0
+    for i in range(1, len(ys)):
+        rough += max(0.01, 1.0 / i) * (abs(ys[i] - ys[i - 1]) - rough)
+    return rough
+
+
+def run_ratio(holds: Sequence[bool | None], minimum: int = 3) -> float:
+    """run / limit after these readings; None = not measured."""
+    if not holds or holds[-1] is None:
+        return 0.0
+    run, longest = 0, 0
+    for held in (held for held in holds if held is not None):
+        if held:
+            run += 1
+        else:
+            longest, run = max(longest, min(run, max(minimum, 3 * longest))), 0
+    return run / max(minimum, 3 * longest)
+
+
+def outlier(own: float, others: Sequence[float]) -> tuple[float, float]:
+    """(z, effect) of one rank's value against its peers'."""
+    peers = [math.log2(x) for x in others if x > 0.0 and math.isfinite(x)]
+    if not (own > 0.0 and math.isfinite(own)) or not peers:
+        return 0.0, 0.0
+    center = median(peers)
+    spread = 1.4826 * median(abs(y - center) for y in peers)
+    effect = math.log2(own) - center
+    return effect / max(spread, 0.05), effect

@@ -1,0 +1,199 @@
+"""The slab's own behaviour: flags, growth, saving, reports, and what becomes of a level that stays."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from detectors import kernel
+from detectors.lanes import log2
+from detectors.levels import shift_level, spike_level
+from detectors.profiles import PROFILES, profile_index
+from detectors.rows import Flag, Knob, Row
+from detectors.slab import Slab
+from tests.detectors.series import BLANK, Floats, iid, jump, linear
+
+
+def slab_of(name: str, slots: int = 5) -> Slab:
+    return Slab(np.full(slots, profile_index(name), np.uint8))
+
+
+def noise(steps: int, slots: int = 5, seed: int = 0, sigma: float = 0.2) -> Floats:
+    return linear(iid(sigma)(np.random.default_rng(seed), steps, slots))
+
+
+def test_log2_of_every_magnitude_is_right_to_a_millionth() -> None:
+    x = np.exp2(np.random.default_rng(0).uniform(-125, 127, 20_000)).astype(np.float32)
+    fast = np.array([log2(value) for value in x])
+    np.testing.assert_allclose(fast, np.log2(x.astype(np.float64)), rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_no_number_is_flagged_from_the_first_record_on(bad: float) -> None:
+    slab = slab_of("gradient")
+    x = np.ones(5, np.float32)
+    x[3] = bad
+    assert slab.judge(x) == Flag.NONFINITE
+
+
+def test_what_was_not_measured_is_no_nan() -> None:
+    assert slab_of("gradient").judge(np.full(5, BLANK, np.float32)) == 0
+
+
+def test_a_negative_magnitude_is_flagged_and_not_learned() -> None:
+    slab = slab_of("loss")
+    assert slab.judge(np.array([1, 1, -1, 1, 1], np.float32)) == Flag.NEGATIVE
+    assert slab.row(Row.N).tolist() == [1, 1, 0, 1, 1]
+
+
+def test_exact_zeros_are_flagged_from_the_third_on_and_are_no_negative_infinity() -> None:
+    slab = slab_of("gradient")
+    flags = []
+    for _ in range(4):
+        x = np.ones(5, np.float32)
+        x[2] = 0.0
+        flags.append(slab.judge(x))
+    assert flags == [0, 0, Flag.ZERO, Flag.ZERO]
+    assert slab.dead().tolist() == [2]
+    assert slab.zero_run(2) == 4
+    slab.judge(np.ones(5, np.float32))
+    assert slab.dead().tolist() == []
+
+
+def test_a_series_that_is_often_zero_needs_three_times_its_longest_run() -> None:
+    slab = slab_of("gradient", 1)
+    for value in [1.0, 0.0, 0.0, 1.0]:
+        slab.judge(np.array([value], np.float32))
+    flags = [slab.judge(np.zeros(1, np.float32)) for _ in range(6)]
+    assert flags == [0] * 5 + [Flag.ZERO]
+
+
+def test_a_learning_rate_of_zero_leaves_update_ratios_unjudged() -> None:
+    slab = slab_of("update_ratio")
+    assert slab.judge(np.ones(5, np.float32), offset=-math.inf) == 0
+    assert slab.row(Row.N).sum() == 0
+
+
+def test_an_update_ratio_that_follows_the_learning_rate_is_quiet() -> None:
+    slab = slab_of("update_ratio")
+    x = noise(400)
+    for t, row in enumerate(x):
+        lr = 1e-3 * (0.01 if t >= 200 else 1.0)
+        assert not slab.judge(row * np.float32(lr), offset=math.log2(lr)) & Flag.ALARM
+
+
+def test_a_lone_outlier_is_no_alarm_but_is_seen_in_z() -> None:
+    slab = slab_of("gradient")
+    x = noise(200)
+    x[150, 1] *= 100
+    for t, row in enumerate(x):
+        assert not slab.judge(row) & Flag.ALARM
+        if t == 150:
+            assert slab.z[1] > 20
+
+
+def test_a_jump_alarms_at_its_third_reading_and_names_onset_and_values() -> None:
+    slab = slab_of("gradient")
+    x = noise(203)
+    x[200:, 1] *= 100
+    flags = [slab.judge(row) for row in x]
+    assert [t for t, flag in enumerate(flags) if flag & Flag.ALARM] == [202]
+    assert np.flatnonzero(np.abs(slab.spike) >= 1).tolist() == [1]
+    reading = slab.describe(1)
+    assert reading.value == x[202, 1]
+    assert reading.expected == pytest.approx(1.0, rel=0.15)
+    assert reading.scale == pytest.approx(2**0.2 - 1, rel=0.4)
+    assert reading.since == 3
+    assert slab.describe(0).since < 10
+
+
+def test_twice_the_evidence_doubles_the_alarm_level() -> None:
+    x = noise(203)
+    x[200:, 1] *= 100
+    plain, careful = slab_of("gradient"), slab_of("gradient")
+    for t, row in enumerate(x):
+        plain.judge(row)
+        careful.judge(row, evidence=2.0 if t == 202 else 1.0)
+    assert careful.spike[1] == pytest.approx(plain.spike[1] / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("height", [2.2, 3.0, 6.0])
+def test_a_level_that_stays_is_learned_within_a_hundred_readings(height: float) -> None:
+    slab = slab_of("gradient", 40)
+    x = linear(jump(iid(0.2), height, 300)(np.random.default_rng(5), 800, 40))
+    alarms = [t for t, row in enumerate(x) if slab.judge(row) & Flag.ALARM]
+    assert alarms
+    assert 300 <= min(alarms) < max(alarms) < 400
+    assert slab.describe(0).expected == pytest.approx(2.0**height, rel=0.3)
+
+
+def test_growing_keeps_what_is_known() -> None:
+    x = noise(100, 40)
+    whole, grown = slab_of("gradient", 40), slab_of("gradient", 10)
+    for t, row in enumerate(x):
+        if t == 50:
+            grown.grow(np.full(30, profile_index("gradient"), np.uint8))
+        known = len(grown)
+        whole.judge(np.where(np.arange(40) < known, row, BLANK).astype(np.float32))
+        grown.judge(row[:known])
+    assert grown.dump() == whole.dump()
+
+
+def test_a_restart_keeps_scales_and_learns_levels_anew() -> None:
+    slab = slab_of("gradient")
+    for row in noise(200):
+        slab.judge(row)
+    scale = slab.row(Row.SCALE)
+    slab.restart()
+    assert slab.row(Row.N).max() <= 2
+    np.testing.assert_array_equal(slab.row(Row.SCALE), scale)
+
+
+def test_a_record_of_another_width_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"got shape \(4,\), the slab has 5 slots; grow\(\) it"):
+        slab_of("loss").judge(np.ones(4, np.float32))
+
+
+def test_a_state_of_other_profiles_is_refused() -> None:
+    with pytest.raises(ValueError, match="state of 20 slots must have 2048 bytes, got 1024"):
+        Slab.load(np.zeros(20, np.uint8), slab_of("loss").dump())
+
+
+def test_an_unknown_profile_lists_the_known() -> None:
+    with pytest.raises(KeyError, match=r"unknown profile 'los'; known: generic, .*loss"):
+        profile_index("los")
+
+
+def test_levels_grow_with_the_number_of_slots_and_fall_with_the_budget() -> None:
+    assert spike_level(1000) == pytest.approx(15.3, abs=0.1)
+    assert shift_level(1000) == pytest.approx(18.0, abs=0.1)
+    assert spike_level(10) < spike_level(1000) < spike_level(1000, budget=0.1)
+    with pytest.raises(ValueError, match="budget must be above 0"):
+        spike_level(10, budget=0.0)
+
+
+def test_a_slot_costs_64_bytes_of_state() -> None:
+    assert len(slab_of("loss", 1024).dump()) == 64 * 1024
+    assert len(Row) == len(Knob) == 16
+
+
+def test_the_compiled_judge_is_vectorised() -> None:
+    """Without vectors it is some 8 times slower: the ratio to its own Python tells, whatever the machine."""
+    slab = Slab(np.arange(1024, dtype=np.uint8) % len(PROFILES))
+    x = noise(60, 1024)
+    slab.judge(x[0])
+    fast = min(_seconds(lambda row=row: slab.judge(row)) for row in x) / 1024
+    state, knobs = np.zeros(256, np.float32), slab._knobs[:256]
+    work = np.ones(80, np.float32)
+    arguments = (state, knobs, work, np.float32(1.0), np.float32(0.0))
+    slow = min(_seconds(lambda: kernel._judge_tile.py_func(*arguments)) for _ in range(5)) / 16
+    assert slow / fast > 1000
+
+
+def _seconds(call: object) -> float:
+    start = time.perf_counter()
+    call()  # type: ignore[operator]
+    return time.perf_counter() - start
