@@ -119,9 +119,7 @@ class Telemetry:
         try:
             now = self._clock.unix_seconds() if time is None else float(time)
             if not isinstance(step, int | float):
-                step = (
-                    step.item() if hasattr(step, "item") else float(step)
-                )  # a NumPy scalar keeps its digits
+                step = _number(step)
             row = self._rows.make({"loss": loss, "lr": lr, **signals}, layers)
             self._backlog.put(step_millionths(step), now, row, self._rows.layout)
             if self._rows.refused:

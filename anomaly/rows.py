@@ -67,6 +67,10 @@ class Rows:
         # Assigning through a memoryview casts as C does: what is beyond float32 is infinity, without a warning.
         for name, value in model.items():
             if value is not None:
+                if value.__class__ is not float and hasattr(value, "detach"):
+                    value = (
+                        value.detach()
+                    )  # PyTorch warns about a number read off a tensor that has a gradient
                 view[self._columns[name]] = value
         bases, signals = self._layers, self._signals
         for layer, values in layers.items():

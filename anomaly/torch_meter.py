@@ -118,8 +118,7 @@ class Meter:
         try:
             if self._layers.changed(optimizer):
                 self._layers, self._norms, self._measured = self._use_layers()
-            closure = args[0] if args else kwargs.get("closure")
-            if self._measured.clipped_to is None and closure is None:
+            if self._measured.clipped_to is None and not _has_closure(optimizer, args, kwargs):
                 self._take_gradients()
             self._measured.weights = self._norms.weights()
             self._norms.keep_old(self._step)
@@ -133,8 +132,7 @@ class Meter:
             return
         try:
             self.updated = True
-            closure = args[0] if args else kwargs.get("closure")
-            if self._measured.clipped_to is None and closure is not None:
+            if self._measured.clipped_to is None and _has_closure(optimizer, args, kwargs):
                 self._take_gradients()  # the closure has only now made them
             self._measured.updates = self._norms.updates()
             self._measured.moved = self._norms.moved
@@ -153,3 +151,8 @@ class Meter:
         self._activations.disarm()
         self._measured = Measured(self._layers)
         _log.warning("layers are not measured any more, training and its loss are: %r", error)
+
+
+def _has_closure(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the gradients are made during the step; `args` begin with the optimizer itself."""
+    return any(value is not None and value is not optimizer for value in (*args, kwargs.get("closure")))
