@@ -107,7 +107,9 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage | 
     `kafka_seconds` is the Kafka timestamp, the default of a record's time. Raises `RecordError`.
     """
     if not payload:
-        raise RecordError(Reason.UNDECODABLE, "the message is empty; send a record as JSON or in the compact form")
+        raise RecordError(
+            Reason.UNDECODABLE, "the message is empty; send a record as JSON or in the compact form"
+        )
     if payload[0] in b"{ \t\r\n":
         return json_records.decode(payload, kafka_seconds)
     try:
@@ -155,18 +157,24 @@ def _steps(wire: _StepWire, kafka_seconds: float | None) -> StepMessage:
 
 def _check_steps(wire: _StepWire, records: int) -> None:
     if len(wire.times) != records:
-        raise RecordError(Reason.INVALID_RECORD, f"times: got {len(wire.times)} for {records} steps; send one a step")
+        raise RecordError(
+            Reason.INVALID_RECORD, f"times: got {len(wire.times)} for {records} steps; send one a step"
+        )
     if max(wire.steps) > MAX_STEP * MILLIONTHS or min(wire.steps) < -MAX_STEP * MILLIONTHS:
         raise RecordError(Reason.INVALID_RECORD, "steps: got one outside -2**43 to 2**43")
     for time in wire.times:
         if time is not None and not abs(time) < json_records.MAX_TIME:
             raise RecordError(Reason.INVALID_RECORD, f"times: got {time}, unix seconds are needed")
     if (wire.session is None) != (wire.sequence is None):
-        raise RecordError(Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither")
+        raise RecordError(
+            Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither"
+        )
     _check_fork(wire.fork)
     if wire.events is not None:
         if len(wire.events) != records:
-            raise RecordError(Reason.INVALID_RECORD, f"events: got {len(wire.events)} lists for {records} steps")
+            raise RecordError(
+                Reason.INVALID_RECORD, f"events: got {len(wire.events)} lists for {records} steps"
+            )
         for of_record in wire.events:
             json_records.check_events(of_record)
 
@@ -192,4 +200,3 @@ def _newer(version: int) -> RecordError:
         Reason.UNSUPPORTED_VERSION,
         f"version: got {version}, this worker reads up to {VERSION}; upgrade the worker, then requeue the dead letter",
     )
-

@@ -48,7 +48,9 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage:
     except (ValueError, RecursionError) as error:
         raise RecordError(Reason.UNDECODABLE, f"not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise RecordError(Reason.UNDECODABLE, f"got a JSON {type(record).__name__}, one object per record is needed")
+        raise RecordError(
+            Reason.UNDECODABLE, f"got a JSON {type(record).__name__}, one object per record is needed"
+        )
     return from_object(record, kafka_seconds)
 
 
@@ -61,7 +63,9 @@ def from_object(record: dict[str, Any], kafka_seconds: float | None = None) -> S
     layout, values = _matrix(model, _object("layers", record.get("layers")))
     session, sequence = (_integer(name, record.get(name), (1 << 64) - 1) for name in ("session", "sequence"))
     if (session is None) != (sequence is None):
-        raise RecordError(Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither")
+        raise RecordError(
+            Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither"
+        )
     events = record.get("events")
     return StepMessage(
         run=run,
@@ -138,7 +142,8 @@ def place_of(place: Any) -> Place | None:
         return None
     fields = _object("place", place)
     world_size, data, tensor, pipeline = (
-        _integer(f"place.{name}", fields.get(name), MAX_RANK) for name in ("world_size", "data", "tensor", "pipeline")
+        _integer(f"place.{name}", fields.get(name), MAX_RANK)
+        for name in ("world_size", "data", "tensor", "pipeline")
     )
     return Place(world_size, data, tensor, pipeline)
 

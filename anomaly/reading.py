@@ -74,7 +74,11 @@ class TopicReader:
             left = {partition for partition in left if await self._consumer.position(partition) < ends[partition]}
 
     async def follow(
-        self, topic: str, from_beginning: bool, waiting: Callable[[], None], ready: Callable[[], None] = lambda: None
+        self,
+        topic: str,
+        from_beginning: bool,
+        waiting: Callable[[], None],
+        ready: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Any]:
         """Records as they come, for ever; `waiting` is called once if the topic does not exist yet.
 

@@ -70,7 +70,7 @@ class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @property
     def width(self) -> int:
-        """Values in one record: the whole-model signals, then every signal of layer 0, of layer 1, …"""
+        """Values in one record: the whole-model signals, then every signal of layer 0, of layer 1, and so on."""
         return len(self.model_signals) + len(self.layers) * len(self.signals)
 
     @cached_property
@@ -86,15 +86,22 @@ class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
             ("model_signals", self.model_signals, MAX_SIGNALS),
         ):
             if len(names) > limit:
-                raise RecordError(Reason.INVALID_LAYOUT, f"{what}: got {len(names)} names, at most {limit} are allowed")
+                raise RecordError(
+                    Reason.INVALID_LAYOUT, f"{what}: got {len(names)} names, at most {limit} are allowed"
+                )
             if len(set(names)) != len(names):
                 raise RecordError(Reason.INVALID_LAYOUT, f"{what}: a name stands twice; names must differ")
             for name in names:
                 check_name(what, name, Reason.INVALID_LAYOUT)
-        for what, entries in (("trainable", self.trainable), ("parameters", self.parameters), ("dtype", self.dtype)):
+        for what, entries in (
+            ("trainable", self.trainable),
+            ("parameters", self.parameters),
+            ("dtype", self.dtype),
+        ):
             if entries is not None and len(entries) != len(self.layers):
                 raise RecordError(
-                    Reason.INVALID_LAYOUT, f"{what}: got {len(entries)} entries for {len(self.layers)} layers; give one a layer"
+                    Reason.INVALID_LAYOUT,
+                    f"{what}: got {len(entries)} for {len(self.layers)} layers; give one a layer",
                 )
 
 
@@ -137,11 +144,15 @@ def home_key(run: str, fork: Fork | None) -> bytes:
 def check_name(what: str, name: str, reason: Reason = Reason.INVALID_RECORD) -> str:
     """Return `name`, or raise `RecordError` when it is empty, too long or cannot be written as UTF-8."""
     if not 1 <= len(name) <= MAX_NAME:
-        raise RecordError(reason, f"{what}: got a name of {len(name)} characters, 1 to {MAX_NAME} are allowed")
+        raise RecordError(
+            reason, f"{what}: got a name of {len(name)} characters, 1 to {MAX_NAME} are allowed"
+        )
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise RecordError(reason, f"{what}: got a name with a lone surrogate; names must be valid Unicode") from None
+        raise RecordError(
+            reason, f"{what}: got a name with a lone surrogate; names must be valid Unicode"
+        ) from None
     return name
 
 
@@ -157,7 +168,8 @@ def step_millionths(step: float) -> int:
         if step != int(step):
             if abs(step) >= MAX_FRACTIONAL_STEP:
                 raise RecordError(
-                    Reason.INVALID_RECORD, f"step: got {step}; fractions are allowed only below 2**32, send a whole step"
+                    Reason.INVALID_RECORD,
+                    f"step: got {step}; fractions are allowed below 2**32, send a whole step",
                 )
             return round(step * MILLIONTHS)
     whole = int(step)

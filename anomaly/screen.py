@@ -71,16 +71,23 @@ def card(transition: Transition, more: Iterable[tuple[str, str]] = ()) -> Render
     foot = Text(f"{transition.status} · incident {shown(transition.incident)}", style="dim")
     body = Group(rows)
     return Panel(
-        body, title=head, subtitle=foot, title_align="left", subtitle_align="right", box=box.ROUNDED, border_style=style
+        body,
+        title=head,
+        subtitle=foot,
+        title_align="left",
+        subtitle_align="right",
+        box=box.ROUNDED,
+        border_style=style,
     )
 
 
 def line(transition: Transition) -> Text:
-    """One transition on one line."""
+    """One transition on one line: an incident that is over in few words, any other with its numbers."""
+    over = transition.status is Status.RESOLVED
     return Text.assemble(
-        (f"{transition.severity:<8} ", STYLES[transition.severity]),
-        (f"{transition.status:<8} ", "dim"),
-        f"{shown(transition.run)}: {shown(transition.summary)}",
+        (f"{transition.severity:<8} ", "dim" if over else STYLES[transition.severity]),
+        (f"{transition.status:<8} ", "green" if over else "dim"),
+        f"{shown(transition.run)}: {title_of(transition.kind) if over else shown(transition.summary, 400)}",
     )
 
 
@@ -98,14 +105,14 @@ def against(value: float, expected: float | None) -> str:
     return number_text(value) if expected is None else f"{number_text(value)}, expected about {number_text(expected)}"
 
 
-def step_text(step: float | None, absent: str = "none") -> str:
+def step_text(step: float | None) -> str:
     """A step as people write it.
 
     >>> step_text(12000), step_text(0.5), step_text(None)
-    ('12,000', '0.5', 'none')
+    ('12,000', '0.5', 'unknown')
     """
     if step is None:
-        return absent
+        return "unknown"
     return f"{int(step):,}" if step == int(step) else f"{step:,.6f}".rstrip("0")
 
 

@@ -40,7 +40,9 @@ def log_level(value: str) -> str | None:
 
 def address(value: str) -> str | None:
     """``HOST:PORT``; IPv6 in brackets."""
-    return None if host_and_port(value) is not None else f"got {value!r}; give HOST:PORT, such as 127.0.0.1:9464"
+    return (
+        None if host_and_port(value) is not None else f"got {value!r}; give HOST:PORT, such as 127.0.0.1:9464"
+    )
 
 
 def servers(value: str) -> str | None:

@@ -44,8 +44,12 @@ def add_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = N
 
     Values stay text and absent flags None, so that `load` can list every problem together.
     """
-    group = parser.add_argument_group("settings", f"each also as ANOMALY_… in the environment and in {FILE_NAME}")
-    group.add_argument("--config", metavar="FILE", help=f"settings file (default: {FILE_NAME} in the current folder)")
+    group = parser.add_argument_group(
+        "settings", f"each also as ANOMALY_… in the environment and in {FILE_NAME}"
+    )
+    group.add_argument(
+        "--config", metavar="FILE", help=f"settings file (default: {FILE_NAME} in the current folder)"
+    )
     for row in ROWS.values():
         if not row.flag or (names is not None and row.name not in names):
             continue
@@ -56,7 +60,10 @@ def add_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = N
             )
         else:
             group.add_argument(
-                row.option, dest=row.name, metavar="VALUE", help=f"{text} (default: {row.default})".replace("()", "")
+                row.option,
+                dest=row.name,
+                metavar="VALUE",
+                help=f"{text} (default: {row.default})".replace("()", ""),
             )
 
 
@@ -98,7 +105,9 @@ def _from_file(named: str | None, folder: Path, problems: list[str]) -> list[tup
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror}); give a file that exists, or leave --config out")
+        problems.append(
+            f"{path}: cannot be read ({error.strerror}); give a file that exists, or leave --config out"
+        )
         return []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{path}: is not TOML ({error}); correct that place")
@@ -132,7 +141,9 @@ def _of_right_type(found: dict[str, Any], origin: str, problems: list[str]) -> d
     return kept
 
 
-def _from_environment(environment: Mapping[str, str], problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
+def _from_environment(
+    environment: Mapping[str, str], problems: list[str]
+) -> list[tuple[str, dict[str, Any]]]:
     # Unknown ANOMALY_* names are no error: Kubernetes invents such variables for every service called anomaly-….
     return [
         (row.environment, _parsed(row, environment[row.environment], row.environment, problems))

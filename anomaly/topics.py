@@ -37,18 +37,22 @@ class Topics:
 
     @property
     def telemetry(self) -> str:
+        """Step records and layouts, from the hooks."""
         return f"{self.prefix}.telemetry"
 
     @property
     def incidents(self) -> str:
+        """Transitions of incidents, from the workers."""
         return f"{self.prefix}.incidents"
 
     @property
     def incident_actions(self) -> str:
+        """What people do with an incident."""
         return f"{self.prefix}.incident-actions"
 
     @property
     def deadletter(self) -> str:
+        """Records that were refused, unchanged."""
         return f"{self.prefix}.deadletter"
 
     @property
@@ -57,7 +61,9 @@ class Topics:
         return f"{self.consumer_group}-state-changelog"
 
 
-def topic_configurations(topics: Topics, telemetry_retention_days: float, max_message_bytes: int) -> dict[str, dict[str, str]]:
+def topic_configurations(
+    topics: Topics, telemetry_retention_days: float, max_message_bytes: int
+) -> dict[str, dict[str, str]]:
     """What each topic is created with, beside partitions and replication factor."""
 
     def kept(days: float) -> dict[str, str]:

@@ -7,6 +7,8 @@ import os
 import signal
 from types import FrameType
 
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """It has no flags: free ports, a temporary folder, fixed seeds."""
@@ -17,7 +19,7 @@ def run(_options: argparse.Namespace) -> int:
     """Run the demo in this terminal."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Whoever ends the demo, its servers end with it: the way out is always an exception through their contexts.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDS:
         signal.signal(number, _interrupt)
     from anomaly.demo.run import run_demo
     from anomaly.screen import screen
@@ -26,4 +28,6 @@ def run(_options: argparse.Namespace) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in _ENDS:  # the servers are being ended: a second Ctrl-C must not leave one behind
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -74,10 +74,11 @@ def _print_summary(replay: Replay, latest: list[Transition], seconds: float) -> 
     notes = screen(stderr=True)
     notes.print(
         f"{replay.runs:,} runs, {records:,} records, {values:,} values in {seconds:.1f} s "
-        f"({records / max(seconds, 1e-9):,.0f} records/s); incidents: {incidents}"
+        f"({records / max(seconds, 1e-9):,.0f} records/s); incidents: {incidents}",
+        soft_wrap=True,
     )
     refused = [(reason, count) for reason, count in replay.refused_counts.items() if count]
     if refused:
-        notes.print("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in refused))
+        notes.print("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in refused), soft_wrap=True)
         for problem in replay.refused:
-            notes.print(f"  {shown(problem)}")
+            notes.print(f"  {shown(problem)}", soft_wrap=True)

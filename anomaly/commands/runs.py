@@ -100,7 +100,10 @@ def _show(console: Console, view: RunView) -> None:
     console.print(Text(shown(view.run), style="bold"))
     facts: list[tuple[str, str]] = [
         ("last step", f"{step_text(view.last_step)}, {age_text(view.last_record_seconds_ago)} ago"),
-        ("watched", f"for {age_text(view.watched_seconds)}, {view.readings:,} steps judged, attempt {view.attempt}"),
+        (
+            "watched",
+            f"for {age_text(view.watched_seconds)}, {view.readings:,} steps judged, attempt {view.attempt}",
+        ),
         ("ranks, series", f"{view.ranks}, {view.series:,}"),
         ("snapshot", f"{age_text(view.snapshot_seconds_ago)} old, partition {view.partition}"),
         *((f"tag {shown(name, 40)}", shown(text)) for name, text in view.tags.items()),
@@ -127,7 +130,10 @@ def _model_table(view: RunView) -> Table:
         table.add_column(name, justify="left" if name == "whole model" else "right")
     for level in view.levels:
         table.add_row(
-            Text(shown(level.signal)), number_text(level.expected), number_text(level.scale), f"{level.learned:,}"
+            Text(shown(level.signal)),
+            number_text(level.expected),
+            number_text(level.scale),
+            f"{level.learned:,}",
         )
     return table
 

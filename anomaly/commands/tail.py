@@ -62,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _follow(
-    settings: Settings, from_beginning: bool, wanted: Callable[[Transition], bool], show: Callable[[Transition], None]
+    settings: Settings,
+    from_beginning: bool,
+    wanted: Callable[[Transition], bool],
+    show: Callable[[Transition], None],
 ) -> None:
     topic, seen, notes = settings.topics.incidents, Seen(), screen(stderr=True)
 

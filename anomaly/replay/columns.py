@@ -91,7 +91,9 @@ class Columns:
         assert column is not None
         numbers = _floats(column)
         self.refuse("step", ~_valid(column), "null", "every row needs a step")
-        self.refuse("step", ~(np.abs(numbers) <= MAX_STEP), numbers, "a number from -2**43 to 2**43 is needed")
+        self.refuse(
+            "step", ~(np.abs(numbers) <= MAX_STEP), numbers, "a number from -2**43 to 2**43 is needed"
+        )
         whole = np.floor(numbers)
         split = (numbers != whole) & (np.abs(numbers) >= MAX_FRACTIONAL_STEP)
         self.refuse("step", split, numbers, "fractions are allowed only below 2**32, write a whole step")

@@ -43,7 +43,9 @@ class Replay:
             except RecordError as error:
                 self.refused_counts[error.reason] += 1
                 if len(self.refused) < self.REMEMBERED:
-                    self.refused.append(f"run {message.run}, step {step_number(message.steps[0])}: {error.detail}")
+                    self.refused.append(
+                        f"run {message.run}, step {step_number(message.steps[0])}: {error.detail}"
+                    )
             if self._monitor.outcome.transitions:
                 outcome = self._monitor.drain()
                 self.counts.update(outcome.counts)

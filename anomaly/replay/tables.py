@@ -50,7 +50,9 @@ def _csv(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         # Only the empty cell is null: by default Arrow takes NaN for null too.
         convert_options=pa.csv.ConvertOptions(
-            null_values=[""], strings_can_be_null=True, column_types={name: _csv_type(name) for name in _header(path)}
+            null_values=[""],
+            strings_can_be_null=True,
+            column_types={name: _csv_type(name) for name in _header(path)},
         ),
     ) as reader:
         _check(path, reader.schema)
@@ -75,7 +77,9 @@ def _check(path: Path, schema: pa.Schema) -> None:
     for name in ("run", "step"):
         if name not in schema.names:
             got = ", ".join(schema.names[:12])
-            raise ReplayFileError(f"{path}: column {name!r} is missing (got {got}); every row needs run and step")
+            raise ReplayFileError(
+                f"{path}: column {name!r} is missing (got {got}); every row needs run and step"
+            )
     for field in schema:
         if schema.names.count(field.name) > 1:
             raise ReplayFileError(f"{path}: column {field.name!r} stands twice; rename or drop one")
@@ -100,7 +104,11 @@ def _needed(field: pa.Field) -> str | None:
         return None if whole or text else "64-bit integers are needed (a float would round them)"
     if field.name == "trainable":
         return None if pa.types.is_boolean(kind) or whole else "booleans are needed"
-    return None if number or pa.types.is_boolean(kind) else "a signal's column must hold numbers: convert or drop it"
+    return (
+        None
+        if number or pa.types.is_boolean(kind)
+        else "a signal's column must hold numbers: convert or drop it"
+    )
 
 
 def _wrong_cell(path: Path) -> str | None:
@@ -113,7 +121,9 @@ def _wrong_cell(path: Path) -> str | None:
                 return f"row {number}: got {len(cells)} cells for {len(header)} columns; quote cells that hold a comma"
             for name, cell in zip(header, cells, strict=False):
                 if cell and not _readable(_csv_type(name), cell):
-                    kind = "true or false" if name == "trainable" else "a number, NaN, or empty for not measured"
+                    kind = (
+                        "true or false" if name == "trainable" else "a number, NaN, or empty for not measured"
+                    )
                     return f"row {number}, column {name!r}: got {cell[:60]!r}; {kind} is needed"
     return None
 

@@ -47,7 +47,11 @@ def value(message: StepMessage, signal: str, layer: str | None = None) -> float 
     else:
         if signal not in layout.signals or layer not in layout.layers:
             return None
-        at = len(layout.model_signals) + layout.layers.index(layer) * len(layout.signals) + layout.signals.index(signal)
+        at = (
+            len(layout.model_signals)
+            + layout.layers.index(layer) * len(layout.signals)
+            + layout.signals.index(signal)
+        )
     if message.values.view(np.uint32)[0, at] == NOT_MEASURED_BITS:
         return None
     return float(message.values[0, at])

@@ -76,7 +76,9 @@ def test_null_is_not_measured_and_nan_is_measured_in_parquet(tmp_path: Path) -> 
 
 
 def test_an_empty_cell_is_not_measured_and_the_nan_token_is_measured_in_csv(tmp_path: Path) -> None:
-    path = csv(tmp_path / "nan.csv", 'run,step,loss\nr,1,\nr,2,NaN\nr,3,nan\nr,4,-Infinity\nr,5,""\nr,6,inf\n')
+    path = csv(
+        tmp_path / "nan.csv", 'run,step,loss\nr,1,\nr,2,NaN\nr,3,nan\nr,4,-Infinity\nr,5,""\nr,6,inf\n'
+    )
     found = series(messages(path), "loss")
     assert found[0] is None
     assert found[4] is None
@@ -183,8 +185,12 @@ def test_a_session_is_the_same_64_bits_signed_unsigned_or_as_text(tmp_path: Path
 
 
 def test_steps_are_millionths_whether_integers_floats_or_decimals(tmp_path: Path) -> None:
-    floats = csv(tmp_path / "f.csv", "run,step,loss\nr,-1,1\nr,0.000001,1\nr,4294967295.25,1\nr,8796093022208,1\n")
-    decimals = parquet(tmp_path / "d.parquet", run=["r"], step=pa.array([1.5]).cast(pa.decimal128(9, 2)), loss=[1.0])
+    floats = csv(
+        tmp_path / "f.csv", "run,step,loss\nr,-1,1\nr,0.000001,1\nr,4294967295.25,1\nr,8796093022208,1\n"
+    )
+    decimals = parquet(
+        tmp_path / "d.parquet", run=["r"], step=pa.array([1.5]).cast(pa.decimal128(9, 2)), loss=[1.0]
+    )
     assert steps(messages(floats)) == [-M, 1, 4294967295250000, (1 << 43) * M]
     assert steps(messages(decimals)) == [1_500_000]
 
@@ -222,7 +228,9 @@ def test_cutting_the_file_into_pieces_changes_nothing(tmp_path: Path, rows_a_pie
 
 def test_several_files_are_one_stream_in_the_order_given(tmp_path: Path) -> None:
     first = csv(tmp_path / "1.csv", "run,step,layer,loss,grad_norm\nr,1,,2,\nr,1,a,,1\n")
-    second = parquet(tmp_path / "2.parquet", run=["r", "r"], step=[1, 2], layer=["b", "a"], act_rms=[5.0, 6.0])
+    second = parquet(
+        tmp_path / "2.parquet", run=["r", "r"], step=[1, 2], layer=["b", "a"], act_rms=[5.0, 6.0]
+    )
     found = messages(first, second)
     assert steps(found) == [M, 2 * M]
     assert found[0].layout is not None
@@ -266,18 +274,26 @@ def test_an_empty_file_is_no_record(tmp_path: Path) -> None:
         ("run,step,loss\nr,1,2\nr,,2\n", "row 2, column 'step': got null; every row needs a step"),
         ("run,step,loss\nr,NaN,2\n", "row 1, column 'step': got nan; a number from -2**43 to 2**43"),
         ("run,step,loss\nr,1e15,2\n", "row 1, column 'step': got 1000000000000000.0; a number from"),
-        ("run,step,loss\nr,4294967296.5,2\n", "row 1, column 'step': got 4294967296.5; fractions are allowed only"),
+        (
+            "run,step,loss\nr,4294967296.5,2\n",
+            "row 1, column 'step': got 4294967296.5; fractions are allowed only",
+        ),
         ("run,step,rank,loss\nr,1,-1,2\n", "row 1, column 'rank': got -1.0; an integer from 0"),
         ("run,step,time,loss\nr,1,NaN,2\n", "row 1, column 'time': got nan; unix seconds"),
         ("run,step,events,loss\nr,1,oops,2\n", "row 1, column 'events': not JSON"),
         ('run,step,events,loss\nr,1,[],2\nr,2,"{""kind"": 1}",2\n', "row 2, column 'events': got"),
-        ("run,step,session,loss\nr,1,99,2\n", "row 1: got only one of session and sequence; write both or neither"),
+        (
+            "run,step,session,loss\nr,1,99,2\n",
+            "row 1: got only one of session and sequence; write both or neither",
+        ),
         ("run,step,session,loss\nr,1,1.5,2\n", "row 1, column 'session': got '1.5'; an integer of 64 bits"),
         (f"run,step,loss\n{'r' * 201},1,2\n", "row 1, column 'run': got a name of 201 characters"),
         ("run,step,trainable,loss\nr,1,maybe,2\n", "row 1, column 'trainable': got 'maybe'; true or false"),
     ],
 )
-def test_an_error_names_file_row_and_column_and_what_is_needed(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_error_names_file_row_and_column_and_what_is_needed(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     path = csv(tmp_path / "wrong.csv", text)
     with pytest.raises(ReplayFileError) as caught:
         messages(path)
@@ -287,7 +303,9 @@ def test_an_error_names_file_row_and_column_and_what_is_needed(tmp_path: Path, t
 
 def test_a_text_column_in_parquet_is_refused_by_name_before_any_record(tmp_path: Path) -> None:
     path = parquet(tmp_path / "note.parquet", run=["r"], step=[1], note=["x"])
-    with pytest.raises(ReplayFileError, match=r"column 'note' has type string; a signal's column must hold numbers"):
+    with pytest.raises(
+        ReplayFileError, match=r"column 'note' has type string; a signal's column must hold numbers"
+    ):
         messages(path)
 
 

@@ -71,8 +71,10 @@ def test_all_problems_of_all_sources_come_together_and_say_where_they_are(tmp_pa
             f"partition ({file}): is no setting; did you mean partitions?",
             f"session_timeout_seconds ({file}): got 1, 6 to 300 is allowed",
             f"log_level ({file}): got 3, text is needed; put it in quotes",
-            f"bootstrap_servers ({file}): got 'kafka'; give HOST:PORT, such as kafka-1:9092, with commas "
-            "between several",
+            (
+                f"bootstrap_servers ({file}): got 'kafka'; give HOST:PORT, such as kafka-1:9092, with commas "
+                "between several"
+            ),
             "partitions (ANOMALY_PARTITIONS): got 'many', a whole number is needed",
             "development_broker (ANOMALY_DEVELOPMENT_BROKER): got 'perhaps', true or false is needed",
             "metrics_address (--metrics-address): got '9464'; give HOST:PORT, such as 127.0.0.1:9464",
