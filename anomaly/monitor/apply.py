@@ -42,11 +42,11 @@ def apply_steps(
             f"got {width} values a record, layout {layout.hash.hex()} has {layout.width}; send the layout that fits",
         )
     rank = _rank(state, message)
-    placement = _placed(state, layout, limits, message.rank)
-    if placement.refused:
-        outcome.counts["series_limit"] += placement.refused * records
+    if refused := _placed(state, layout, limits).refused:
+        outcome.counts["series_limit"] += refused * records
     note_message(state, rank)
     for at in range(records):
+        placement = _placed(state, layout, limits)  # again: judging a record may chart a series anew
         values = _in_slots(state.table, placement, message.values[at])
         record = SlotRecord(
             step=message.steps[at],
@@ -157,7 +157,7 @@ def _rank(state: RunState, message: StepMessage) -> RankState:
     return rank
 
 
-def _placed(state: RunState, layout: Layout, limits: Limits, number: int) -> Placement:
+def _placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
     """The layout's way into the run's slots; new series get theirs."""
     placement = state.table.place(layout, limits.series_per_run)
     if placement.table is not state.table:

@@ -48,17 +48,14 @@ def judge(
     moment = state.moment(record)
     alarms: list[Alarm] = []
     charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
-    finite = False
+    flags = _NONFINITE
     interval = 0 if rank.step is None else record.step - rank.step
     if charted is not None:
-        finite = (
-            _chart(state, charted, moment, interval, alarms)
-            and charted is values
-            and not len(state.table.count_slots)
-        )
+        flags = _chart(state, charted, moment, interval, alarms)
         if watches:
             alarms += watch_alarms(state, watches, charted, moment)
-    if not finite and len(bad := nonfinite_slots(values, state.table)):
+    looked_at_all = charted is values and not len(state.table.count_slots)
+    if (flags & _NONFINITE or not looked_at_all) and len(bad := nonfinite_slots(values, state.table)):
         alarms.insert(0, nonfinite_alarm(state, values, bad, moment, number))
     elif newest:
         state.context.nonfinite_step = None
@@ -68,6 +65,8 @@ def judge(
     transitions = _booked(state, alarms, moment)
     if newest:
         state.recent.append(record.step * 2 + (not alarms))
+    if flags & _NEGATIVE and charted is not None:
+        _chart_signed(state, charted)  # last: from here on the run has another table
     if state.context.outcome is not None:
         transitions += state.book.resolve_all(state.run, moment)
     return transitions
@@ -75,21 +74,19 @@ def judge(
 
 def _chart(
     state: RunState, values: NDArray[np.float32], moment: Moment, interval: int, alarms: list[Alarm]
-) -> bool:
-    """Add what the history of the series says of these values; learn them. Whether all of them are finite."""
+) -> int:
+    """Add what the history of the series says of these values; learn them. Returns the slab's flags."""
     model = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
     offset = explained.lr_offset(state, model)
     explained.note_values(state, model)
     flags = state.slab.judge(values, explained.caution(state), offset)
-    if flags & _NEGATIVE:
-        _chart_signed(state, values)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
     alarms += loss_alarms(state, values, moment, interval)
-    return not flags & _NONFINITE
+    return flags
 
 
 def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, float]:

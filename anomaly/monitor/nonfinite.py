@@ -21,8 +21,8 @@ from anomaly.records import NOT_MEASURED_BITS, step_number
 
 SKIPS_BEFORE_WARNING = 10
 _EXPONENT = np.uint32(0x7F800000)
-_LOSSES = frozenset(("loss", "eval_loss"))
-_NORMS = frozenset(("grad_norm_total",))
+_GROUPS = {"loss": "loss", "eval_loss": "loss", "grad_norm_total": "total", "update_ratio": "update"}
+_STAGES = {Stage.WEIGHT: "weight", Stage.ACTIVATION: "activation", Stage.GRADIENT: "gradient"}
 
 
 def nonfinite_slots(values: NDArray[np.float32], table: SeriesTable) -> NDArray[np.intp]:
@@ -38,7 +38,7 @@ def nonfinite_alarm(
     state: RunState, values: NDArray[np.float32], bad: NDArray[np.intp], moment: Moment, rank: int
 ) -> Alarm:
     """The alarm of one record's non-finite values. Updates how long the run has been non-finite."""
-    kind, slots = _origin(state.table, bad)
+    kind, slots = _origin(state.table, values, bad)
     context = state.context
     severity = KINDS[kind].severity
     if kind == "nonfinite_gradient" and context.skipped:  # a loss scaler met an overflow and skipped the step
@@ -59,45 +59,46 @@ def nonfinite_alarm(
     )
 
 
-def _origin(table: SeriesTable, bad: NDArray[np.intp]) -> tuple[str, NDArray[np.intp]]:
+def _origin(
+    table: SeriesTable, values: NDArray[np.float32], bad: NDArray[np.intp]
+) -> tuple[str, NDArray[np.intp]]:
     """The kind and the bad slots that show it, most probable origin first."""
-    stages: dict[Stage, list[int]] = {}
-    losses, totals, rest = [], [], []
+    groups: dict[str, list[int]] = {}
     for slot in bad.tolist():
-        signal = table.signal_name(slot)
-        stage = table.meanings[table.slot_signal[slot]].stage
-        if signal in _LOSSES:
-            losses.append(slot)
-        elif signal in _NORMS:
-            totals.append(slot)
-        elif stage in (Stage.WEIGHT, Stage.ACTIVATION, Stage.GRADIENT):
-            stages.setdefault(stage, []).append(slot)
-        else:
-            rest.append(slot)
-    weights = stages.get(Stage.WEIGHT, [])
-    if weights and not _everywhere(table, weights):
+        groups.setdefault(_group(table, slot), []).append(slot)
+    losses, weights, gradients = (groups.get(name, []) for name in ("loss", "weight", "gradient"))
+    if weights and not _everywhere(table, values, weights):
         return "nonfinite_weight", _forward(table, weights)
-    if activations := stages.get(Stage.ACTIVATION):
+    if activations := groups.get("activation"):
         return "nonfinite_activation", _forward(table, activations)
-    gradients = stages.get(Stage.GRADIENT, [])
-    if gradients and not (losses and _everywhere(table, gradients)):
+    if gradients and not (losses and _everywhere(table, values, gradients)):
         return "nonfinite_gradient", _forward(table, gradients)[::-1]
     for kind, slots in (
         ("nonfinite_loss", losses),
         ("nonfinite_weight", weights),
-        ("nonfinite_gradient", totals),
+        ("nonfinite_gradient", groups.get("total", [])),
+        ("nonfinite_weight", groups.get("update", [])),  # an update is what a gradient made of it
     ):
         if slots:
             return kind, np.array(slots)
-    return "nonfinite_unknown", np.array(rest)
+    return "nonfinite_unknown", np.array(groups["rest"])
 
 
-def _everywhere(table: SeriesTable, slots: list[int]) -> bool:
-    """Whether every layer that has the signal of the first slot is among these slots: says nothing about an origin."""
+def _group(table: SeriesTable, slot: int) -> str:
+    signal = table.signal_name(slot)
+    if signal in _GROUPS:
+        return _GROUPS[signal]
+    stage = table.meanings[table.slot_signal[slot]].stage
+    return _STAGES.get(stage, "rest")
+
+
+def _everywhere(table: SeriesTable, values: NDArray[np.float32], slots: list[int]) -> bool:
+    """Whether every layer that reports the first slot's signal in this record is bad: that says nothing of an origin."""
     signal = table.slot_signal[slots[0]]
-    having = np.count_nonzero((table.slot_signal == signal) & (table.slot_layer != WHOLE_MODEL))
+    measured = values.view(np.uint32) != NOT_MEASURED_BITS
+    reporting = (table.slot_signal == signal) & (table.slot_layer != WHOLE_MODEL) & measured
     bad = sum(1 for slot in slots if table.slot_signal[slot] == signal)
-    return int(having) > 1 and bad >= int(having)
+    return 1 < int(np.count_nonzero(reporting)) <= bad
 
 
 def _forward(table: SeriesTable, slots: list[int]) -> NDArray[np.intp]:

@@ -19,6 +19,9 @@ LR_WARM_UP_READINGS = 20
 LR_ZERO_READINGS = 5
 ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
+EXPERT = "expert"
+"""How every framework names the parallel parts of a mixture of experts."""
+EXPERT_ZERO_READINGS = 50
 
 
 def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
@@ -64,7 +67,7 @@ def zero_alarms(
         return []
     alarms = []
     dead = _of_signal(state, slots, "grad_norm")
-    dead = [slot for slot in dead if _should_learn(state, slot)]
+    dead = [slot for slot in dead if _should_learn(state, slot) and _patient(state, slot)]
     frozen = [slot for slot in _of_signal(state, slots, "update_ratio") if _should_move(state, values, slot)]
     if dead:
         alarms.append(_zero_alarm("gradient_dead", state, dead, moment))
@@ -76,6 +79,12 @@ def zero_alarms(
 def _should_learn(state: RunState, slot: int) -> bool:
     trainable = int(state.table.trainable[state.table.slot_layer[slot]])
     return trainable == 1 or (trainable == -1 and state.slab.learned(slot) > 0)
+
+
+def _patient(state: RunState, slot: int) -> bool:
+    """An expert that no token reached has a gradient of exactly 0, and in the early phase of routing that is usual."""
+    idle = EXPERT in (state.table.layer_name(slot) or "").lower()
+    return not idle or state.slab.zero_run(slot) >= EXPERT_ZERO_READINGS
 
 
 def _should_move(state: RunState, values: NDArray[np.float32], slot: int) -> bool:

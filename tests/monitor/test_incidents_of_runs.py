@@ -254,3 +254,15 @@ def test_a_river_detector_watches_a_chosen_series_and_survives_a_snapshot() -> N
 def test_a_watch_that_does_not_fit_says_what_a_watch_needs() -> None:
     with pytest.raises(SettingsError, match=r"watch number 1: .*drift\.ADWIN"):
         watches_of(({"signal": "loss", "detector": "drift.Nothing"},))
+
+
+def test_a_loss_that_may_be_negative_is_charted_anew_and_its_jump_is_found() -> None:
+    def signed(step: int, record: dict[str, Any]) -> None:
+        record["loss"] = record["loss"] - 3.0 + (20.0 if step >= 300 else 0.0)
+
+    log = log_of(training(range(340), signed))
+    outcome = outcome_of(log)
+    assert outcome.dead_letters == []
+    incident = next(each for _, each in outcome.transitions if each.severity is Severity.WARNING)
+    assert incident.kind == "loss_spike_persistent"
+    assert 300 <= incident.step <= 325
