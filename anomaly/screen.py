@@ -102,7 +102,11 @@ def where(transition: Transition) -> str:
 
 def against(value: float, expected: float | None) -> str:
     """A value against its expectation."""
-    return number_text(value) if expected is None else f"{number_text(value)}, expected about {number_text(expected)}"
+    return (
+        number_text(value)
+        if expected is None
+        else f"{number_text(value)}, expected about {number_text(expected)}"
+    )
 
 
 def step_text(step: float | None) -> str:
@@ -156,16 +160,12 @@ def _rows(transition: Transition) -> Iterable[tuple[str, str]]:
     seen = "" if transition.step == transition.first_step else f", seen at step {step_text(transition.step)}"
     yield "since", f"step {step_text(transition.first_step)}{seen}"
     yield shown(transition.statistic), against(transition.value, transition.expected)
+    strongest = f"{shown(transition.statistic)} {against(transition.value, transition.expected)}"
     for evidence in transition.evidence:
-        if (evidence.statistic, evidence.value) != (transition.statistic, transition.value):
-            yield "", _evidence(evidence, transition.layer)
-    yield (
-        "go back to",
-        (
-            f"last good step {step_text(transition.last_good_step)}, "
-            f"last checkpoint {step_text(transition.last_checkpoint_step, 'not reported')}"
-        ),
-    )
+        if (text := _evidence(evidence, transition.layer)) != strongest:
+            yield "", text
+    good, checkpoint = transition.last_good_step, transition.last_checkpoint_step
+    yield "go back to", f"last good step {step_text(good)}, last checkpoint {step_text(checkpoint)}"
     if transition.status is not Status.RESOLVED:
         yield "do", shown(transition.advice, 1000)
         yield "more", shown(transition.runbook)

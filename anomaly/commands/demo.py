@@ -12,7 +12,9 @@ _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """It has no flags: free ports, a temporary folder, fixed seeds."""
-    parser.epilog = "Needs no broker: it starts its own, and leaves nothing behind. Exit code 0 if all was found."
+    parser.epilog = (
+        "Needs no broker: it starts its own, and leaves nothing behind. Exit code 0 if all was found."
+    )
 
 
 def run(_options: argparse.Namespace) -> int:

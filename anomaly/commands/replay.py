@@ -21,7 +21,9 @@ CARDS_AT_MOST = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet or CSV, read in the order given")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="Parquet or CSV, read in the order given"
+    )
     parser.add_argument("--json", action="store_true", help="transitions only, one JSON object a line")
     add_flags(parser, ("false_warnings_per_million_steps", "max_series_per_run"))
 
@@ -79,6 +81,8 @@ def _print_summary(replay: Replay, latest: list[Transition], seconds: float) -> 
     )
     refused = [(reason, count) for reason, count in replay.refused_counts.items() if count]
     if refused:
-        notes.print("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in refused), soft_wrap=True)
+        notes.print(
+            "refused: " + ", ".join(f"{count:,} {reason}" for reason, count in refused), soft_wrap=True
+        )
         for problem in replay.refused:
             notes.print(f"  {shown(problem)}", soft_wrap=True)

@@ -77,7 +77,9 @@ class RunView:
     def as_json(self, with_layers: bool) -> dict[str, Any]:
         """For machines; what a layer's normal is only where one run was asked for."""
         found: dict[str, Any] = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("open", "levels", "layers")
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("open", "levels", "layers")
         }
         found["open"] = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in self.open]
         found["normal"] = {level.signal: _json_level(level) for level in self.levels}
@@ -130,14 +132,18 @@ def view_of(saved: Saved, now_unix_seconds: float) -> RunView:
         series=state.table.slots,
         tags=dict(state.tags or {}),
         open=[_open(incident) for incident in state.book.open],
-        levels=[level for slot in state.table.model_slots.values() if (level := _level(state, slot)) is not None],
+        levels=[
+            level for slot in state.table.model_slots.values() if (level := _level(state, slot)) is not None
+        ],
         layers=_layer_levels(state),
     )
 
 
 def _open(incident: Any) -> Open:
     layer = incident.layers[0] if incident.layers else None
-    return Open(incident.incident, incident.kind, Severity(incident.severity), step_number(incident.first_step), layer)
+    return Open(
+        incident.incident, incident.kind, Severity(incident.severity), step_number(incident.first_step), layer
+    )
 
 
 def _last_step(state: RunState) -> float | None:

@@ -63,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
 def _nothing(changelog: str, wanted: str | None) -> int:
     notes = screen(stderr=True)
     if wanted is None:
-        notes.print(f"no run is watched: topic {changelog} holds no state (is a worker running, with this group?)")
+        notes.print(
+            f"no run is watched: topic {changelog} holds no state (is a worker running, with this group?)"
+        )
         return 0
     notes.print(f"run {shown(wanted)} is not watched by this group; `anomaly runs list` shows those that are")
     return NOT_FOUND
@@ -116,7 +118,9 @@ def _show(console: Console, view: RunView) -> None:
         style = STYLES[incident.severity]
         since = f" since step {step_text(incident.first_step)}"
         where = f" in {shown(incident.layer)}" if incident.layer else ""
-        console.print(Text(f"open: {incident.severity}: {title_of(incident.kind)}{where}{since}", style=style))
+        console.print(
+            Text(f"open: {incident.severity}: {title_of(incident.kind)}{where}{since}", style=style)
+        )
     if not view.open:
         console.print(Text("nothing is open", style="green"))
     console.print(_model_table(view))

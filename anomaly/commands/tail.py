@@ -40,7 +40,9 @@ class Seen:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     parser.add_argument("--from-beginning", action="store_true", help="first all that the topic still holds")
-    parser.add_argument("--run", metavar="PATTERN", default="*", help="only these runs; * and ? stand for any text")
+    parser.add_argument(
+        "--run", metavar="PATTERN", default="*", help="only these runs; * and ? stand for any text"
+    )
     parser.add_argument(
         "--severity",
         type=Severity,
@@ -77,7 +79,9 @@ async def _follow(
             try:
                 transition = decode_transition(record.value)
             except Exception as error:  # whatever else was written to this topic must not end the tail
-                notes.print(f"partition {record.partition}, offset {record.offset} is no transition: {error!r}")
+                notes.print(
+                    f"partition {record.partition}, offset {record.offset} is no transition: {error!r}"
+                )
                 continue
             if wanted(transition) and seen.is_new(transition):
                 show(transition)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Severity, Status, Transition
 
-BATCH_SIZE = 8
+BATCH_SIZE = 16
 LEARNING_RATE = 3e-3
 WARM_UP_STEPS = 20
+POISONED = "block.2.mlp"
 
 
 class Injected(NamedTuple):
@@ -57,14 +58,16 @@ class Scenario:
 
     def lr(self, step: int) -> float:
         """The learning rate of a step: a short warm-up, then constant."""
-        return LEARNING_RATE * min(1.0, step / WARM_UP_STEPS) * (self.lr_factor if self.is_faulty(step) else 1.0)
+        return (
+            LEARNING_RATE * min(1.0, step / WARM_UP_STEPS) * (self.lr_factor if self.is_faulty(step) else 1.0)
+        )
 
     def injected(self, step: int) -> Injected:
         """What is done to this step."""
         if self.fault_step is None or not self.is_faulty(step):
             return Injected()
         noise = min(1.0, (step - self.fault_step) / self.noise_steps) if self.noise_steps else 0.0
-        return Injected(noise=0.8 * noise, poison=float(self.poison and step == self.fault_step))
+        return Injected(noise=0.9 * noise, poison=float(self.poison and step == self.fault_step))
 
     def batch_size(self, step: int) -> int:
         """Sequences in a batch."""
@@ -116,7 +119,9 @@ def _wrong(scenario: Scenario, paged: Sequence[Transition]) -> list[str]:
         problems.append(f"late: told at step {page.step}, more than {scenario.budget} after the fault")
     family = KINDS[page.kind].family if page.kind in KINDS else "unknown"
     if family not in scenario.families:
-        problems.append(f"misnamed: {page.kind} ({family}), expected the family {' or '.join(scenario.families)}")
+        problems.append(
+            f"misnamed: {page.kind} ({family}), expected the family {' or '.join(scenario.families)}"
+        )
     if scenario.layer is not None and page.layer != scenario.layer:
         problems.append(f"wrong layer: {page.layer}, expected {scenario.layer}")
     if len(paged) > 1:
@@ -140,23 +145,23 @@ def scenarios() -> tuple[Scenario, ...]:
         Scenario(
             run="demo-2-nan-weights",
             title="NaN in one layer's weights",
-            story="at step {step} the update of block.2.mlp turns its weights into NaN",
+            story="at step {step} the update of {layer} turns its weights into NaN",
             steps=200,
             fault_step=180,
             budget=5,
             families=("nonfinite",),
-            layer="block.2.mlp",
+            layer=POISONED,
             poison=True,
         ),
         Scenario(
             run="demo-3-slow-divergence",
             title="slow divergence of the loss",
             story="from step {step} on, more and more targets are random bytes",
-            steps=540,
-            fault_step=240,
-            budget=300,
+            steps=425,
+            fault_step=300,
+            budget=125,
             families=("loss",),
-            noise_steps=300,
+            noise_steps=125,
         ),
         Scenario(
             run="demo-4-healthy",

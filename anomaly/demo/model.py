@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from anomaly.errors import AnomalyError
 
-CONTEXT = 64
-WIDTH = 64
+CONTEXT = 32
+WIDTH = 48
 HEADS = 4
 BLOCKS = 4
 BYTES = 256
@@ -54,21 +54,16 @@ def source_text() -> NDArray[np.uint8]:
 def batch_of(text: NDArray[np.uint8], step: int, size: int) -> NDArray[np.int32]:
     """The batch of one step, int32 of shape (size, CONTEXT + 1): always the same one, also after a restart."""
     starts = np.random.default_rng((7, step)).integers(0, len(text) - CONTEXT - 1, size)
-    return text[starts[:, None] + np.arange(CONTEXT + 1)].astype(np.int32)
+    rows: NDArray[np.int32] = text[starts[:, None] + np.arange(CONTEXT + 1)].astype(np.int32)
+    return rows
 
 
-def layer_names() -> tuple[str, ...]:
-    """The layers in forward order."""
-    blocks = (f"block.{block}.{part}" for block in range(BLOCKS) for part in ("attention", "mlp"))
-    return ("embedding", *blocks, "head")
-
-
-def initial(seed: int) -> Parameters:
-    """Fresh parameters."""
-    keys = iter(jax.random.split(jax.random.key(seed), 4 * BLOCKS + 3))
+def initial() -> Parameters:
+    """Fresh parameters, the same on every call."""
+    keys = iter(jax.random.split(jax.random.key(1), 4 * BLOCKS + 3))
 
     def weights(rows: int, columns: int, scale: float = 1.0) -> jax.Array:
-        return jax.random.normal(next(keys), (rows, columns)) * scale / rows**0.5
+        return jnp.asarray(jax.random.normal(next(keys), (rows, columns)) * scale / rows**0.5)
 
     parameters: Parameters = {
         "embedding": {"bytes": weights(BYTES, WIDTH, 4.0), "places": weights(CONTEXT, WIDTH, 2.0)}
@@ -95,7 +90,9 @@ def no_moments(parameters: Parameters) -> Moments:
     return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
 
 
-def loss_of(parameters: Parameters, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+def loss_of(
+    parameters: Parameters, inputs: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean loss in nats per byte, and each layer's output."""
     outputs: dict[str, jax.Array] = {}
     x = parameters["embedding"]["bytes"][inputs] + parameters["embedding"]["places"]
@@ -132,8 +129,9 @@ def _attention(parameters: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     logits = q @ k.transpose(0, 1, 3, 2) * (WIDTH // HEADS) ** -0.5
     causal = jnp.tril(jnp.ones((length, length), bool))
     mixed = jax.nn.softmax(jnp.where(causal, logits, -1e9)) @ v
-    return mixed.transpose(0, 2, 1, 3).reshape(batch, length, WIDTH) @ parameters["out"]
+    joined: jax.Array = mixed.transpose(0, 2, 1, 3).reshape(batch, length, WIDTH)
+    return joined @ parameters["out"]
 
 
 def _mlp(parameters: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return jax.nn.gelu(_normed(x, parameters["scale"]) @ parameters["up"]) @ parameters["down"]
+    return jnp.asarray(jax.nn.gelu(_normed(x, parameters["scale"]) @ parameters["up"]) @ parameters["down"])

@@ -17,10 +17,10 @@ from anomaly.demo.incidents import Arrival, IncidentReader
 from anomaly.demo.model import source_text
 from anomaly.demo.screen import DemoScreen
 from anomaly.demo.servers import SupervisedWorker
-from anomaly.demo.training import Trainer
+from anomaly.demo.training import LAYOUT, Trainer
 from anomaly.errors import AnomalyError
-from anomaly.hook import Telemetry
 from anomaly.incidents.transition import Severity, Transition
+from anomaly.jax import Watch, watch
 from anomaly.topics import Topics
 
 READY_SECONDS = 90.0
@@ -28,6 +28,7 @@ JUDGED_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 FAILED = 1
+TOPICS = Topics()
 
 NEXT = """Next:
   anomaly broker & anomaly worker --development-broker     keep both running
@@ -55,12 +56,18 @@ class Demo:
             broker = stack.enter_context(DevelopmentBroker())
             self._screen.say(f"broker on {broker.bootstrap_servers} (pid {broker.pid})", "dim")
             worker = stack.enter_context(SupervisedWorker(broker, folder, self._screen.say))
-            trainer = self._prepared(worker)
-            reader = IncidentReader(broker.bootstrap_servers, Topics().incidents)
+
+            def watch_run(run: str) -> Watch:
+                return watch(
+                    LAYOUT, run, bootstrap_servers=broker.bootstrap_servers, topic_prefix=TOPICS.prefix
+                )
+
+            trainer = self._prepared(worker, watch_run)
+            reader = IncidentReader(broker.bootstrap_servers, TOPICS.incidents)
             self._reader = stack.enter_context(reader)
             for number, scenario in enumerate(self._scenarios, start=1):
                 self._screen.begin(number, len(self._scenarios), scenario)
-                self._train(trainer, scenario, broker.bootstrap_servers)
+                self._train(trainer, scenario)
                 self._wait_until_judged(worker, scenario)
             return [judge(one, self._transitions.get(one.run, [])) for one in self._scenarios]
 
@@ -73,22 +80,21 @@ class Demo:
         self._screen.say(NEXT)
         return 0 if passed else FAILED
 
-    def _prepared(self, worker: SupervisedWorker) -> Trainer:
+    def _prepared(self, worker: SupervisedWorker, watch_run: Callable[[str], Watch]) -> Trainer:
         """A trainer whose steps are compiled, while the worker starts."""
         self._screen.say(
             "starting a worker and compiling a small transformer (4 blocks, bytes of Python's own sources)"
         )
-        trainer = Trainer(source_text())
+        trainer = Trainer(source_text(), watch_run)
         trainer.compile({scenario.batch_size(scenario.steps) for scenario in self._scenarios})
-        self._wait(worker.is_ready, READY_SECONDS, lambda: f"the worker did not get ready: {worker.last_words()}")
+        self._wait(
+            worker.is_ready, READY_SECONDS, lambda: f"the worker did not get ready: {worker.last_words()}"
+        )
         self._screen.say(f"worker is ready (pid {worker.pid}; kill -9 it whenever you like)", "dim")
         return trainer
 
-    def _train(self, trainer: Trainer, scenario: Scenario, bootstrap_servers: str) -> None:
-        def telemetry() -> Telemetry:
-            return Telemetry(scenario.run, bootstrap_servers=bootstrap_servers, topic_prefix=Topics().prefix, tags={"project": "demo"})
-
-        for report in trainer.train(scenario, telemetry):
+    def _train(self, trainer: Trainer, scenario: Scenario) -> None:
+        for report in trainer.train(scenario):
             self._published[scenario.run, report.step] = report.published
             self._screen.step(scenario, report)
             self._show_arrivals()
@@ -132,11 +138,13 @@ class Demo:
         published = self._published.get((transition.run, int(transition.step)))
         if scenario is None or published is None:
             return []
-        milliseconds = (arrival.monotonic - published) * 1000
-        text = f"{milliseconds:.0f} ms after the record of step {transition.step:g} was published"
+        milliseconds = f"{(arrival.monotonic - published) * 1000:.0f} ms"
+        text = f"{milliseconds} after the record of step {transition.step:g} was published"
+        self._latencies[transition.incident] = milliseconds
         if scenario.fault_step is not None:
-            text += f", {transition.step - scenario.fault_step:g} steps after the fault began"
-        self._latencies[transition.incident] = text
+            steps = f"{transition.step - scenario.fault_step:g} steps"
+            text += f", {steps} after the fault began"
+            self._latencies[transition.incident] = f"{milliseconds}, {steps}"
         return [("told", text)]
 
 

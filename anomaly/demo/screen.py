@@ -31,7 +31,9 @@ class DemoScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
         self._losses: deque[float] = deque(maxlen=_HISTORY)
 
     def __enter__(self) -> Self:
@@ -53,7 +55,7 @@ class DemoScreen:
     def begin(self, number: int, of: int, scenario: Scenario) -> None:
         """A run starts."""
         self._losses.clear()
-        story = scenario.story.format(step=scenario.fault_step)
+        story = scenario.story.format(step=scenario.fault_step, layer=scenario.layer)
         self._print(Text())
         self._print(Text.assemble((f"run {number} of {of}  ", "bold"), (scenario.run, "bold cyan")))
         self._print(Text(f"  {story}  (printed here, never sent)", style="dim"))
@@ -81,12 +83,12 @@ class DemoScreen:
         """The table at the end."""
         self._still()
         table = Table(box=box.SIMPLE, pad_edge=False)
-        for name in ("", "run", "what was done", "what was found", "told after"):
+        for name in ("", "what was done", "what was found", "told after"):
             table.add_column(name, overflow="fold")
         for verdict in verdicts:
             mark = Text("✓", style="green") if verdict.passed else Text("✗", style="bold red")
             told = latencies.get(verdict.paged[0].incident, "") if verdict.paged else ""
-            table.add_row(mark, verdict.scenario.run, verdict.scenario.title, _found(verdict), told)
+            table.add_row(mark, Text(verdict.scenario.title), Text(_found(verdict)), told)
         self._print(table)
         for verdict in verdicts:
             for problem in verdict.problems:
@@ -123,7 +125,9 @@ def sparkline(values: Sequence[float] | deque[float]) -> str:
         return " " * len(values)
     low, span = min(finite), (max(finite) - min(finite)) or 1.0
     top = len(_BARS) - 1
-    return "".join(_BARS[int((value - low) / span * top)] if abs(value) < float("inf") else " " for value in values)
+    return "".join(
+        _BARS[int((value - low) / span * top)] if abs(value) < float("inf") else " " for value in values
+    )
 
 
 def _found(verdict: Verdict) -> str:

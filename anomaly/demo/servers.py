@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from anomaly.broker import DevelopmentBroker, free_port
+from anomaly.cli import REFUSED
+from anomaly.errors import AnomalyError
 
 PARTITIONS = 4
 START_AGAIN_SECONDS = 0.5
@@ -45,6 +47,7 @@ class SupervisedWorker:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._refused = False
         self.starts = 0
 
     @property
@@ -59,7 +62,9 @@ class SupervisedWorker:
         return process.pid if process is not None and process.poll() is None else 0
 
     def is_ready(self) -> bool:
-        """Whether it has its partitions and their states."""
+        """Whether it has its partitions and their states. Raises `AnomalyError` once it has refused to run."""
+        if self._refused:
+            raise AnomalyError(f"the worker refuses to run: {self.last_words()}")
         return self._get("readyz") is not None
 
     def step_of(self, run: str) -> float | None:
@@ -70,7 +75,9 @@ class SupervisedWorker:
 
     def last_words(self) -> str:
         """The end of its log."""
-        return self.log.read_text(errors="replace")[-2000:].strip() if self.log.exists() else "it said nothing"
+        return (
+            self.log.read_text(errors="replace")[-2000:].strip() if self.log.exists() else "it said nothing"
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -99,12 +106,17 @@ class SupervisedWorker:
                     self._process.terminate()
                     self._process.wait()
                     return
+                if self._process.returncode == REFUSED:  # by settings or preflight: it would refuse again
+                    self._refused = True
+                    return
                 self._tell(f"the worker ended with status {self._process.returncode}; starting it again")
                 self._stopping.wait(START_AGAIN_SECONDS)
 
     def _started(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         self.starts += 1
-        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
 
     def _get(self, path: str) -> str | None:
         try:

@@ -1,18 +1,17 @@
-"""The training loop of the demo, with its telemetry: what a user's own script would hold."""
+"""The training loop of the demo with its telemetry: what a user's own script would hold, and the faults."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.demo.faults import Injected, Scenario
+from anomaly.demo.faults import POISONED, Injected, Scenario
 from anomaly.demo.model import (
     BYTES,
     CLIP_NORM,
@@ -22,54 +21,13 @@ from anomaly.demo.model import (
     adam,
     batch_of,
     initial,
-    layer_names,
     loss_of,
     no_moments,
 )
-from anomaly.hook import Telemetry
-from anomaly.records import Layout
+from anomaly.jax import Watch, layer_statistics, layout_of
 
-POISONED = "block.2.mlp"
 CHECKPOINT_EVERY = 50
-SIGNALS = (
-    "grad_norm",
-    "weight_norm",
-    "update_ratio",
-    "act_rms",
-    "act_absmax",
-    "grad_nonfinite",
-    "act_nonfinite",
-    "weight_nonfinite",
-)
-LAYOUT = Layout(layer_names(), SIGNALS, ("loss", "lr", "grad_norm_total", "clip_coef", "tokens"))
-
-
-def statistics(gradients, parameters, updates, outputs):
-    def norm(tree):
-        return jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
-
-    def bad(tree):
-        return sum(jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree)).astype(jnp.float32)
-
-    rows = []
-    for name in layer_names():
-        w = norm(parameters[name])
-        o = outputs[name]
-        rows.append(
-            jnp.stack(
-                [
-                    norm(gradients[name]),
-                    w,
-                    norm(updates[name]) / w,
-                    jnp.sqrt(jnp.mean(o * o)),
-                    jnp.max(jnp.abs(o)),
-                    bad(gradients[name]),
-                    bad(o),
-                    bad(parameters[name]),
-                ]
-            )
-        )
-    return jnp.stack(rows)
+LAYOUT = layout_of(jax.eval_shape(initial), activations=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,100 +50,86 @@ class Checkpoint:
     moments: Moments
 
 
-class Measured(NamedTuple):
-    """What one step tells its telemetry."""
-
-    loss: jax.Array
-    grad_norm_total: jax.Array
-    clip_coef: jax.Array
-    layers: jax.Array
-
-
 class Trainer:
-    """Trains scenarios one after another with one compiled step."""
+    """Trains scenarios one after another with one compiled step, each from the same start."""
 
-    def __init__(self, text: NDArray[np.uint8]) -> None:
+    def __init__(self, text: NDArray[np.uint8], watch_run: Callable[[str], Watch]) -> None:
         self._text = text
-        self._start = initial(seed=1)
+        self._watch_run = watch_run
+        parameters = initial()
+        self._start = Checkpoint(0, parameters, no_moments(parameters))
 
     def compile(self, sizes: Iterable[int]) -> None:
         """Compile the step for each batch size now, so that no run waits for it."""
         for size in sizes:
-            self._step(self._start, no_moments(self._start), 0, size, 0.0, Injected())
+            batch = batch_of(self._text, 0, size)
+            train_step(self._start.parameters, self._start.moments, batch, 0, 0.0, Injected())
 
-    def train(self, scenario: Scenario, new_telemetry: Callable[[], Telemetry]) -> Iterator[StepReport]:
-        """Train one run from the same start as every other; a report a step.
+    def train(self, scenario: Scenario) -> Iterator[StepReport]:
+        """Train one run; a report a step.
 
-        A restart is what it is in real life: another process, so another `Telemetry`, that reads a checkpoint and
-        repeats the steps since then with the same batches.
+        A restart is what it is in real life: another process, so another hook, that reads a checkpoint and repeats the
+        steps since then with the same batches.
         """
-        begin = Checkpoint(0, self._start, no_moments(self._start))
-        if scenario.restart_at is None:
-            yield from self._session(scenario, new_telemetry, begin, scenario.steps, [])
-            return
-        saved: list[Checkpoint] = []
-        yield from self._session(scenario, new_telemetry, begin, scenario.restart_at, saved)
-        yield from self._session(scenario, new_telemetry, saved[-1], scenario.steps, saved)
+        begin, saved = self._start, [self._start]
+        if scenario.restart_at is not None:
+            yield from self._session(scenario, begin, scenario.restart_at, saved)
+            begin = saved[-1]
+        yield from self._session(scenario, begin, scenario.steps, saved)
 
     def _session(
-        self,
-        scenario: Scenario,
-        new_telemetry: Callable[[], Telemetry],
-        begin: Checkpoint,
-        end: int,
-        saved: list[Checkpoint],
+        self, scenario: Scenario, begin: Checkpoint, end: int, saved: list[Checkpoint]
     ) -> Iterator[StepReport]:
         parameters, moments = begin.parameters, begin.moments
-        with new_telemetry() as telemetry:
-            telemetry.layout(LAYOUT)
+        with self._watch_run(scenario.run) as run:
             if begin.step:
-                telemetry.event("resume", step=begin.step)
+                run.event("resume", step=begin.step)
             for step in range(begin.step + 1, end + 1):
                 started = time.monotonic()
-                size = scenario.batch_size(step)
+                lr, size = scenario.lr(step), scenario.batch_size(step)
                 if size != scenario.batch_size(step - 1):
-                    telemetry.event("batch_size", value=size)
-                lr = scenario.lr(step)
-                parameters, moments, measured = self._step(parameters, moments, step, size, lr, scenario.injected(step))
-                loss = float(measured.loss)
-                telemetry.step(
-                    step,
-                    loss=loss,
-                    lr=lr,
-                    layers=np.asarray(measured.layers),
-                    grad_norm_total=float(measured.grad_norm_total),
-                    clip_coef=float(measured.clip_coef),
-                    tokens=size * CONTEXT,
+                    run.event("batch_size", value=size)
+                batch = batch_of(self._text, step, size)
+                parameters, moments, loss, matrix = train_step(
+                    parameters, moments, batch, step, lr, scenario.injected(step)
                 )
+                shown = float(loss)
+                # Two cores are shared with the broker and the worker: how long a step takes says nothing here.
+                run.step(matrix, step=step, loss=loss, lr=lr, tokens=size * CONTEXT, step_seconds=None)
                 published = time.monotonic()
                 if step % CHECKPOINT_EVERY == 0:
                     saved.append(Checkpoint(step, parameters, moments))
-                    telemetry.event("checkpoint_end", step=step)
-                yield StepReport(step, loss, lr, published - started, published)
-
-    def _step(
-        self, parameters: Parameters, moments: Moments, step: int, size: int, lr: float, injected: Injected
-    ) -> tuple[Parameters, Moments, Measured]:
-        batch = batch_of(self._text, step, size)
-        new, state, measured = train_step(parameters, moments, batch, np.int32(step), lr, injected)
-        return new, state, jax.block_until_ready(measured)
+                    run.event("checkpoint_end", step=step)
+                yield StepReport(step, shown, lr, published - started, published)
 
 
 @jax.jit
 def train_step(
-    parameters: Parameters, moments: Moments, batch: jax.Array, step: jax.Array, lr: jax.Array, injected: Injected
-) -> tuple[Parameters, Moments, Measured]:
-    """One optimiser step and its telemetry, with whatever is done to it."""
+    parameters: Parameters,
+    moments: Moments,
+    batch: jax.Array,
+    step: jax.Array,
+    lr: jax.Array,
+    injected: Injected,
+) -> tuple[Parameters, Moments, jax.Array, jax.Array]:
+    """One optimiser step, whatever is done to it, its loss and the statistics of its layers."""
     inputs, targets = batch[:, :-1], spoilt(batch[:, 1:], step, injected.noise)
     (loss, outputs), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters, inputs, targets)
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)))
-    clip = jnp.minimum(1.0, CLIP_NORM / (norm + 1e-6))
-    updates, moments = adam(jax.tree.map(lambda leaf: leaf * clip, gradients), moments, lr)
+    updates, moments = adam(clipped(gradients), moments, lr)
     poison = jnp.where(injected.poison > 0, jnp.nan, 0.0)
-    updates = {**updates, POISONED: jax.tree.map(lambda leaf: leaf + poison, updates[POISONED])}
-    parameters = jax.tree.map(jnp.add, parameters, updates)
-    layers = statistics(gradients, parameters, updates, outputs)
-    return parameters, moments, Measured(loss, norm, clip, layers)
+    updates = {**updates, POISONED: jax.tree.map(lambda update: update + poison, updates[POISONED])}
+    matrix = layer_statistics(LAYOUT, gradients, parameters, updates, outputs)
+    return jax.tree.map(jnp.add, parameters, updates), moments, loss, matrix
+
+
+def clipped(gradients: Parameters) -> Parameters:
+    """The gradients, scaled down where their norm is above `CLIP_NORM`."""
+    squares = jax.tree.map(lambda gradient: jnp.sum(jnp.square(gradient)), gradients)
+    norm = jnp.sqrt(jax.tree.reduce(jnp.add, squares))
+    scaled: Parameters = jax.tree.map(
+        lambda gradient: gradient * jnp.minimum(1.0, CLIP_NORM / norm), gradients
+    )
+    return scaled
 
 
 def spoilt(targets: jax.Array, step: jax.Array, share: jax.Array | float) -> jax.Array:
