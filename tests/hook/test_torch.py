@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
+from torch.optim import Optimizer  # noqa: E402
 
 from anomaly import SettingsError, Telemetry  # noqa: E402
 from anomaly.pending import Pending  # noqa: E402
@@ -422,13 +423,19 @@ def test_the_pause_of_an_evaluation_is_no_steps_duration(broker: Broker) -> None
 def test_an_error_while_measuring_ends_the_measuring_and_nothing_else(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Odd(torch.optim.Adagrad):
+    class Odd(Optimizer):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, {"lr": 0.1})
+
+        def step(self, closure: Any = None) -> None:
+            pass
+
         @property
         def grad_scale(self) -> Tensor:
             raise RuntimeError("a surprise")
 
     model = Model()
-    optimizer = Odd(model.parameters(), 0.1)
+    optimizer = Odd(model.parameters())
     with watched(model, optimizer, broker) as run:
         train(model, optimizer, run, 4)
     assert [record.model["loss"] > 0 for record in steps_of(broker)] == [True] * 4
