@@ -213,8 +213,8 @@ class Worker:
                     self.stream.open(
                         partition, self.store.runs(partition), starts[partition], before[partition]
                     )
-                while self.store.unreadable:
-                    self.stream.report_unreadable(self.store.unreadable.pop())
+                for found in self.store.take_unreadable():
+                    self.stream.report_unreadable(found)
 
     async def stopping(self, *_: Any, **__: Any) -> None:
         """The end, as asked; or Faust's own crash, after which nothing may be written."""

@@ -24,6 +24,7 @@ def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
         topic_partitions=partitions,
         topic_allow_declare=False,  # preflight made them; without CREATE Faust would not start
         topic_disable_leader=True,  # joins in 2 s instead of 30
+        stream_buffer_maxsize=128,  # snapshots that wait to be read at recovery; each may be large
         stream_wait_empty=False,  # our own lock does it
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=settings.session_timeout_seconds / 6,

@@ -17,6 +17,8 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
+from anomaly.errors import KafkaUnreachableError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,7 +44,9 @@ def die(code: ExitCode, why: str) -> NoReturn:
 
 def code_of(error: BaseException) -> ExitCode:
     """Whether it was Kafka that went away, or us who are wrong."""
-    if isinstance(error, KafkaConnectionError | KafkaTimeoutError | NodeNotReadyError):
+    if isinstance(
+        error, KafkaUnreachableError | KafkaConnectionError | KafkaTimeoutError | NodeNotReadyError
+    ):
         return ExitCode.KAFKA_UNREACHABLE
     return ExitCode.INTERNAL_ERROR
 

@@ -39,7 +39,8 @@ def forward(topics: Topics, record: Any, home_key: bytes, partition: int) -> Out
         (FORWARDED_PARTITION, b"%d" % record.partition),
         (FORWARDED_OFFSET, b"%d" % record.offset),
     ]
-    return Outgoing(topics.telemetry, home_key, record.value, partition, record.timestamp, headers)
+    timestamp = record.timestamp if record.timestamp >= 0 else None  # -1: it has none
+    return Outgoing(topics.telemetry, home_key, record.value, partition, timestamp, headers)
 
 
 def _origin(reason: Reason, detail: str, topic: str, partition: int, offset: int) -> Headers:

@@ -23,6 +23,7 @@ from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.guard import ExitCode
 from anomaly.worker.health import Health, HealthServer
+from anomaly.worker.logs import set_up_log
 from anomaly.worker.preflight import preflight
 from anomaly.worker.readings import RunReader
 
@@ -34,7 +35,7 @@ log = logging.getLogger("anomaly.worker")
 
 def run(settings: Settings) -> int:
     """See `anomaly.worker.run`."""
-    _set_up_log(settings.log_level)
+    set_up_log(settings.log_level)
     signal.signal(signal.SIGTERM, _stop_early)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     limits = limits_of(settings)  # raises for a watch that cannot be
@@ -86,6 +87,9 @@ class _FaustWorker(faust.Worker):
     def _on_sigint(self) -> None:
         self._on_sigterm()
 
+    async def _sentinel_task(self) -> None:
+        await asyncio.sleep(0.05)  # for cancelled tasks to end; stock waits a whole second
+
 
 def _end_within(seconds: float) -> None:
     """Saving has its own, shorter limit: what still hangs by then is a connection that does not close."""
@@ -95,6 +99,7 @@ def _end_within(seconds: float) -> None:
 
 
 def _stop_early(_number: int, _frame: FrameType | None) -> NoReturn:
+    _end_within(STOP_SECONDS)
     raise SystemExit(ExitCode.STOPPED)
 
 
@@ -114,12 +119,3 @@ def _warm_up(limits: Limits) -> None:
     value = b'{"run":"warm-up","step":1,"loss":1.0}'
     record: ConsumerRecord[bytes, bytes] = ConsumerRecord("", 0, 0, 0, 0, b"", value, None, 0, len(value), ())
     PartitionMonitor(0, 1, limits).process([record])
-
-
-def _set_up_log(level: str) -> None:
-    """Ours at `level`; what we stand on only when something is wrong, or all of it with debug."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("anomaly").setLevel(level.upper())
-    ours_on_faust = ("anomaly.worker.consumer_thread", "anomaly.worker.transport", "anomaly.worker.store")
-    for name in ("faust", "mode", "aiokafka", *ours_on_faust):
-        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.ERROR)

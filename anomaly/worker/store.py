@@ -7,7 +7,6 @@ does no harm. A snapshot that cannot be read is reported and its run starts cold
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,6 @@ from anomaly.monitor.state import RunState
 from anomaly.topics import PREFLIGHT_KEY
 
 SCHEME = "runstate"
-
-log = logging.getLogger("anomaly.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,8 @@ class RunStateStore(Store[bytes, bytes]):
     def __post_init__(self) -> None:
         self.data: dict[bytes, bytes] = {}  # Faust looks at it; the states are in `partitions`
         self.partitions: dict[int, dict[str, RunState]] = {}
-        self.unreadable: list[UnreadableSnapshot] = []
+        self.unreadable: dict[tuple[int, str], UnreadableSnapshot] = {}
+        """By partition and run; a readable snapshot that follows takes the entry away."""
         self.on_recovered: Callable[[set[int]], Awaitable[None]] | None = None
         """Called with the partitions that are ours, before any of them is read."""
         self._offsets: dict[TP, int] = {}
@@ -87,11 +85,11 @@ class RunStateStore(Store[bytes, bytes]):
         except Exception as error:  # whatever a damaged snapshot does to the reader
             runs.pop(run, None)  # an older one would be behind the commit: better cold than with a hole
             detail = str(error) or type(error).__name__
-            self.unreadable.append(
-                UnreadableSnapshot(message.tp, message.offset, message.key or b"", message.value, detail)
+            self.unreadable[message.partition, run] = UnreadableSnapshot(
+                message.tp, message.offset, message.key or b"", message.value, detail
             )
-            log.error("snapshot of run %r cannot be read, it starts cold: %s", run, detail)
             return
+        self.unreadable.pop((message.partition, run), None)
         known = runs.get(run)
         if known is None or (state.offset, state.revision) > (known.offset, known.revision):
             runs[run] = state
@@ -102,6 +100,12 @@ class RunStateStore(Store[bytes, bytes]):
         self.keep(partitions)
         if self.on_recovered is not None:
             await self.on_recovered(partitions)
+
+    def take_unreadable(self) -> list[UnreadableSnapshot]:
+        """What could not be read since the last call and was not followed by something readable."""
+        found = [entry for (partition, _), entry in self.unreadable.items() if partition in self.partitions]
+        self.unreadable.clear()
+        return found
 
     def keep(self, partitions: set[int]) -> None:
         """Forget all others, whole: when one comes back, it is read from the changelog."""

@@ -62,7 +62,12 @@ class Stream:
         self._metrics.lag.labels(str(partition)).set(0)
 
     def report_unreadable(self, found: UnreadableSnapshot) -> None:
-        """A snapshot went to the dead letters; its run starts cold."""
+        """A snapshot goes to the dead letters; its run starts cold."""
+        log.error(
+            "snapshot of run %r cannot be read, it starts cold: %s",
+            found.key.decode(errors="replace"),
+            found.detail,
+        )
         self._metrics.dead_letters.labels(Reason.SNAPSHOT_UNREADABLE).inc()
         self._outbox.put(unreadable_snapshot(self._topics, found, self._settings.max_message_bytes))
 

@@ -254,7 +254,7 @@ def test_tombstones_and_test_writes_leave_no_run(store: RunStateStore) -> None:
         store, changelog(0, b"r", saved("r", 7)), changelog(1, b"r", None), changelog(2, PREFLIGHT_KEY, b"")
     )
     assert store.runs(0) == {}
-    assert not store.unreadable
+    assert not store.take_unreadable()
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", saved("another", 3), saved("r", 3)[:-5], b"\x80"])
@@ -268,7 +268,14 @@ def test_a_snapshot_that_cannot_be_read_leaves_its_run_cold_and_recovery_going(
         changelog(2, b"s", saved("s", 1)),
     )
     assert list(store.runs(0)) == ["s"]
-    assert [(found.offset, found.value) for found in store.unreadable] == [(1, payload)]
+    assert [(found.offset, found.value) for found in store.take_unreadable()] == [(1, payload)]
+    assert not store.take_unreadable()
+
+
+def test_an_unreadable_snapshot_that_a_readable_one_follows_is_an_old_story(store: RunStateStore) -> None:
+    apply(store, changelog(0, b"r", b"damaged"), changelog(1, b"r", saved("r", 2)))
+    assert store.runs(0)["r"].offset == 2
+    assert not store.take_unreadable()
 
 
 def test_the_position_in_the_changelog_moves_only_over_what_was_read_or_is_ours(store: RunStateStore) -> None:

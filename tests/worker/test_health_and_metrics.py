@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import subprocess
@@ -19,6 +20,7 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import PartitionMonitor
 from anomaly.worker.health import Health, HealthServer
+from anomaly.worker.logs import Sparse
 from anomaly.worker.readings import RunReader
 from tests.worker.topic_tools import step
 
@@ -129,6 +131,20 @@ def test_a_run_reads_as_its_latest_record_has_it_with_its_rate_over_record_time(
     assert [later.loss, later.lr, later.steps_per_second] == pytest.approx([2.25, 0.1, 1.0])
     opened = read(32, math.nan)
     assert opened.incidents_open == {"critical": 1}
+
+
+def test_what_aiokafka_repeats_while_a_broker_is_away_is_said_once_in_a_while() -> None:
+    now = [0.0]
+    sparse = Sparse(clock=lambda: now[0])
+
+    def said(name: str) -> str | None:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, "no node %d", (3,), None)
+        return record.getMessage() if sparse.filter(record) else None
+
+    assert [said("aiokafka.client") for _ in range(3)] == ["no node 3", None, None]
+    assert [said("anomaly.worker") for _ in range(2)] == ["no node 3", "no node 3"]
+    now[0] = 10.0
+    assert said("aiokafka.client") == "no node 3 (and 2 more such)"
 
 
 GUARDED = """

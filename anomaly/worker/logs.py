@@ -1,0 +1,50 @@
+"""The worker's log: ours at its level, what we stand on only when something is wrong and not forty times a second."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+QUIET_SECONDS = 10.0
+
+_OURS_ON_FAUST = ("anomaly.worker.consumer_thread", "anomaly.worker.transport", "anomaly.worker.store")
+"""Subclasses of Faust's services log under our names what Faust's own would."""
+
+
+class Sparse(logging.Filter):
+    """Lets each message of aiokafka, by its text before formatting, pass once in `QUIET_SECONDS`.
+
+    While a broker is away aiokafka logs several errors ten times a second.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for what was said a moment ago; the next one that passes says how often."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        kind, now = (record.name, str(record.msg)), self._clock()
+        passed, dropped = self._passed.get(kind, (now - QUIET_SECONDS, 0))
+        if now - passed < QUIET_SECONDS:
+            self._passed[kind] = (passed, dropped + 1)
+            return False
+        self._passed[kind] = (now, 0)
+        if dropped:
+            record.msg, record.args = f"{record.getMessage()} (and {dropped} more such)", None
+        return True
+
+
+def set_up_log(level: str) -> None:
+    """Log to standard error; `level` is debug, info, warning or error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(Sparse())
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("anomaly").setLevel(level.upper())
+    for name in ("faust", "mode", "aiokafka", *_OURS_ON_FAUST):
+        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.ERROR)
