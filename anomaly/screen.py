@@ -7,6 +7,7 @@ is shown through `shown`, and as `rich.text.Text`, which never reads markup.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 
 from rich import box
@@ -20,6 +21,7 @@ from anomaly.incidents.text import number_text
 from anomaly.incidents.transition import Evidence, Severity, Status, Transition
 
 STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+WIDTH_OF_A_FILE = 120
 _LONGEST = 200
 
 
@@ -47,7 +49,10 @@ def json_line(text: str) -> str:
 
 def screen(stderr: bool = False) -> Console:
     """A console: colours on a terminal only; no highlighting, no markup, no emoji in what comes from outside."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH_OF_A_FILE
+    return console
 
 
 def title_of(kind: str) -> str:

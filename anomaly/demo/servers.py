@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from anomaly.broker import DevelopmentBroker, free_port
-from anomaly.cli import REFUSED
 from anomaly.errors import AnomalyError
 
 PARTITIONS = 4
+REFUSED = 2
 START_AGAIN_SECONDS = 0.5
 STOP_SECONDS = 6.0
 LOOK_SECONDS = 0.1
