@@ -1,0 +1,115 @@
+"""From publishing a fault to its incident, in milliseconds, while many runs report once a second.
+
+It starts on the publisher's clock just before the faulty record is handed to the hook's sender, and ends when a plain
+consumer of the incidents topic holds the incident: both ways through the broker, the worker's batch, the judging and
+the acknowledged send are in it. Both processes are on one machine, so they read one clock. An incident that does not
+come makes the figure fail; it is never left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from anomaly.connection import Connection
+from anomaly.topics import PREFLIGHT_KEY, Topics
+from benchmarks.processes import Broker, Program, Worker
+from benchmarks.publisher import Plan
+from benchmarks.rows import Row, row
+
+GRACE_SECONDS = 10.0
+"""How long to wait for incidents after the last record."""
+P50_TARGET_MS = 100.0
+P99_TARGET_MS = 250.0
+Arrivals = dict[tuple[str, float], float]
+"""(run, step) → unix seconds at which the first transition of that step was here."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """(runs, seconds, faults) of each measurement."""
+
+    plans: tuple[tuple[int, int, int], ...]
+
+
+FULL = Scale(((100, 25, 100), (1000, 30, 600)))
+QUICK = Scale(((20, 8, 20), (50, 8, 50)))
+
+
+def rows(broker: Broker, folder: Path, scale: Scale) -> list[Row]:
+    """Both percentiles for each number of runs."""
+    found: list[Row] = []
+    for runs, seconds, faults in scale.plans:
+        prefix = f"bench-latency-{runs}"
+        plan = Plan(broker.bootstrap_servers, prefix, runs, seconds, faults, seed=runs)
+        with Worker(folder, broker, prefix, f"{prefix}-group"):
+            published, arrivals = asyncio.run(_watched(folder, plan))
+        found += _percentiles(plan, published, arrivals)
+    return found
+
+
+async def _watched(folder: Path, plan: Plan) -> tuple[bytes, Arrivals]:
+    """Let `plan` be published; what the publisher says, and when each incident arrived."""
+    arrivals: Arrivals = {}
+    consumer = AIOKafkaConsumer(**Connection(plan.bootstrap_servers).kafka_options(), fetch_max_wait_ms=100)
+    await consumer.start()
+    try:
+        topic = Topics(plan.prefix).incidents
+        await consumer.topics()
+        partitions = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        reading = asyncio.create_task(_read(consumer, arrivals))
+        published = await _published(folder, plan)
+        wanted = {(run, step) for run, step, _ in json.loads(published)["faults"]}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                while not wanted <= arrivals.keys() and not reading.done():
+                    await asyncio.sleep(0.1)
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+    finally:
+        await consumer.stop()
+    return published, arrivals
+
+
+async def _published(folder: Path, plan: Plan) -> bytes:
+    flags = ["--bootstrap-servers", plan.bootstrap_servers, "--prefix", plan.prefix]
+    for name in ("runs", "seconds", "faults", "seed"):
+        flags += [f"--{name}", str(getattr(plan, name))]
+    with Program(folder, "benchmarks.publisher", *flags) as program:
+        return await asyncio.to_thread(program.output, plan.seconds * 2 + 60.0)
+
+
+async def _read(consumer: AIOKafkaConsumer, arrivals: Arrivals) -> None:
+    while True:
+        for records in (await consumer.getmany(timeout_ms=1000)).values():
+            now = time.time()
+            for record in records:
+                if record.key != PREFLIGHT_KEY:
+                    transition = json.loads(record.value)
+                    arrivals.setdefault((transition["run"], transition["step"]), now)
+
+
+def _percentiles(plan: Plan, published: bytes, arrivals: Arrivals) -> list[Row]:
+    said = json.loads(published)
+    waits = sorted(
+        (arrivals.get((run, step), math.inf) - sent) * 1000 for run, step, sent in said["faults"]
+    )
+    found = sum(map(math.isfinite, waits))
+    complete = found == plan.faults
+    note = f"{found} of {plan.faults} incidents, records sent up to {said['latest_seconds'] * 1000:.0f} ms late"
+    many = plan.runs >= 1000
+    p50, p99 = (waits[math.ceil(share * len(waits)) - 1] if complete else None for share in (0.5, 0.99))
+    return [
+        row(f"latency_p50_{plan.runs}_runs", p50, "ms", at_most=P50_TARGET_MS if many else None, note=note),
+        row(f"latency_p99_{plan.runs}_runs", p99, "ms", at_most=P99_TARGET_MS if many else None, note=note),
+    ]

@@ -1,0 +1,109 @@
+"""Publishes as many training runs do, one record a second each, a NaN in drawn runs: ``python -m benchmarks.publisher``.
+
+A thousand real hooks would be a thousand threads, which a thousand training hosts have and this one has not. So the
+runs share one event loop and one connection; each message is encoded by the hook's own codec and sent by the hook's own
+`KafkaSender`, acknowledged before the run's next. On stdout, at the end: the faults as ``[run, step, unix seconds just
+before the send]``, and how late the latest record was sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly.connection import Connection
+from anomaly.sender import KafkaSender
+from anomaly.topics import Topics
+from benchmarks.load import MODEL_SIGNALS, RUN, Load
+from benchmarks.throughput import LAYERS_1K
+
+WARM_UP_SECONDS = 5
+"""Healthy at first: connections, states and compiled code are there before anything counts."""
+TAIL_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`runs` runs report for `seconds` seconds; one record of each of `faults` runs, drawn by `seed`, holds a NaN."""
+
+    bootstrap_servers: str
+    prefix: str
+    runs: int
+    seconds: int
+    faults: int
+    seed: int
+
+    def faulty(self) -> dict[int, int]:
+        """The step of the fault by run."""
+        drawn = random.Random(self.seed)
+        runs = drawn.sample(range(self.runs), self.faults)
+        return {run: drawn.randrange(WARM_UP_SECONDS, self.seconds - TAIL_SECONDS) for run in runs}
+
+
+class Publisher:
+    """All runs, spread evenly over each second."""
+
+    def __init__(self, plan: Plan, sender: KafkaSender) -> None:
+        self._plan = plan
+        self._sender = sender
+        self._load = Load(LAYERS_1K, plan.runs, plan.seconds)
+        self._faulty = plan.faulty()
+        self.faults: list[tuple[str, int, float]] = []
+        self.latest_seconds = 0.0
+
+    async def publish(self) -> None:
+        """Return once everything is acknowledged."""
+        for key, content in self._load.layouts():
+            await self._sender.send(key, content)
+        begin = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            for run in range(self._plan.runs):
+                group.create_task(self._train(run, begin + run / self._plan.runs))
+
+    async def _train(self, run: int, begin: float) -> None:
+        now = asyncio.get_running_loop().time
+        for step in range(self._plan.seconds):
+            await asyncio.sleep(begin + step - now())
+            self.latest_seconds = max(self.latest_seconds, now() - begin - step)
+            values = self._load.row(run, step)
+            fault = self._faulty.get(run) == step
+            if fault:
+                values = values.copy()
+                values[0, len(MODEL_SIGNALS)] = float("nan")  # the first layer's gradient
+            key, content = self._load.record(run, step, time.time(), values)
+            if fault:
+                self.faults.append((RUN.format(run), step, time.time()))
+            await self._sender.send(key, content)
+
+
+async def publish(plan: Plan) -> dict[str, Any]:
+    """Publish the whole plan; what is written on stdout."""
+    sender = KafkaSender(Connection(plan.bootstrap_servers), Topics(plan.prefix).telemetry)
+    await sender.start()
+    try:
+        publisher = Publisher(plan, sender)
+        await publisher.publish()
+    finally:
+        await sender.stop()
+    return {"faults": publisher.faults, "latest_seconds": publisher.latest_seconds}
+
+
+def main() -> None:
+    """Read the plan from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--prefix", required=True)
+    for name in ("runs", "seconds", "faults", "seed"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    published = asyncio.run(publish(Plan(**vars(parser.parse_args()))))
+    sys.stdout.write(json.dumps(published) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A measured figure with its target, a table of them, and ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One figure. `value` is None where it could not be measured; `note` is for the table alone.
+
+    `target` reads "≥ 0.5" or "≤ 250", None where none is set; `ok` then is None too.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    target: str | None = None
+    ok: bool | None = None
+    note: str = ""
+
+
+def row(
+    name: str,
+    value: float | None,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    note: str = "",
+) -> Row:
+    """A row judged against its target. What could not be measured has failed, target or not.
+
+    >>> row("vs_plain_aiokafka", 0.62, "ratio", at_least=0.5).ok
+    True
+    """
+    target, ok = None, None
+    if at_least is not None:
+        target, ok = f"≥ {at_least:.12g}", value is not None and value >= at_least
+    if at_most is not None:
+        target, ok = f"≤ {at_most:.12g}", value is not None and value <= at_most
+    return Row(name, value, unit, target, ok if value is not None else False, note)
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Write ``[{"name", "value", "unit", "target", "ok"}, …]``."""
+    entries = [
+        {"name": row.name, "value": row.value, "unit": row.unit, "target": row.target, "ok": row.ok}
+        for row in rows
+    ]
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for people, notes included."""
+    titles = ("name", "value", "unit", "target", "", "note")
+    cells = [titles] + [
+        (row.name, shown(row.value), row.unit, row.target or "", _verdict(row), row.note) for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column == 1 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
+
+
+def shown(value: float | None) -> str:
+    """A figure as people read it.
+
+    >>> shown(21_345_678.0), shown(0.4567), shown(None)
+    ('21,300,000', '0.457', 'not measured')
+    """
+    if value is None:
+        return "not measured"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+
+
+def _verdict(row: Row) -> str:
+    return "" if row.ok is None else "ok" if row.ok else "MISSED" if row.value is not None else "FAILED"
