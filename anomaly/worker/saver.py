@@ -18,7 +18,9 @@ from anomaly.worker.guard import Lease
 from anomaly.worker.outbox import Outbox, Outgoing, Send
 from anomaly.worker.partition_book import PartitionBook
 
-MIN_BUDGET_BYTES = 4 << 20
+MIN_BUDGET_BYTES = 1 << 20
+MIN_STATE_BYTES = 16 << 10
+"""What a small state costs of the budget: dumping, sending and awaiting it is dearer than its bytes."""
 TURNOVER_SECONDS = 30.0
 """All states are written within this time, if all keep changing: also how much log is replayed after a crash."""
 CHUNK_BYTES = 32 << 20
@@ -65,7 +67,8 @@ class Saver:
     def budget(self, books: Iterable[PartitionBook], seconds: float) -> float:
         """Bytes for one pass, with a pass every `seconds`."""
         runs = sum(len(book.monitor.runs) for book in books)
-        return max(MIN_BUDGET_BYTES, runs * self._mean_state_bytes * seconds / TURNOVER_SECONDS)
+        mean = max(self._mean_state_bytes, MIN_STATE_BYTES)
+        return max(MIN_BUDGET_BYTES, runs * mean * seconds / TURNOVER_SECONDS)
 
     async def save(self, books: Collection[PartitionBook], budget: float) -> None:
         """One pass over `books`: up to `budget` bytes of states, then what may be committed of each."""
@@ -126,7 +129,7 @@ class Saver:
                     payload = book.dump(run) if run in book.dirty else None
                     if payload is not None:
                         dumped.append(_Dumped(book, run, payload))
-                        budget -= len(payload)
+                        budget -= max(len(payload), MIN_STATE_BYTES)
                 self._longest_pause = max(self._longest_pause, self._clock() - started)
             await asyncio.sleep(0)
         self._metrics.snapshot_pause.set(self._longest_pause)
