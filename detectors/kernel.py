@@ -9,15 +9,17 @@ Formula, per slot, letters as in the code; judge first, learn after:
     white  = (z - r z') / sqrt(1 - r^2)               z' the z before, r its lag-1 autocorrelation (echo)
     spike  = m / (max(design, 1.5 tail) c)            m the smallest of |z|, |white| over three readings on one side
     sum    = CUSUM of white within +-4, slack k       one signed sum: on falling below 0 it begins downwards
-    shift  = least of |sum| / (h c) and departure / (max(1.5 shift_tail, 1.5 + r + 3.5 r^2) deviations c)
-    c      = evidence (1 + 40 / (n + 8))              departure = fast - level - slope, on the side of the sum
+    shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 1.5 + r + 3.5 r^2) deviations s)
+    c      = evidence (1 + 40 / (n + 8)),  s = c (1 + (60 / (n + 8))^2): runs drift most after their start
+    departure = fast - level - slope, on the side of the sum; no shift while the sum is older than n / 3 readings
 
 Both are at most departure / effect (for spike: m deviations / effect), signed upwards; |ratio| >= 1 is an alarm.
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
 level, slope: a least-squares line over the first readings, then fading memory; scale: mean |innovation|, clipped,
-from a prior worth 8 readings.  The reference is not learned while the sum is beyond h / 4 (for at most 150
-readings) nor from an alarm until z is back; an alarm that lasts 30 readings starts it again at the fast mean, worth
-8 readings.  So a run that goes on at a new level is learned, and quiet, within 100 readings.
+from a prior worth 8 readings.  The reference is not learned while the sum is beyond h / 4, for at most 150
+readings and a quarter of those known (a series that has always drifted is followed), nor from an alarm until z is
+back; an alarm that lasts 30 readings starts it again at the fast mean, worth 8 readings.  So a run that goes on at a
+new level is learned, and quiet, within 100 readings.
 
 Knobs: profiles.py (per kind), levels.py (design and h from the budget), `evidence` (2 asks for twice as much).
 False alarms: none or one in 5,000 steps of 1,000 slots for 24 of 28 simulated healthy families; the other four
@@ -65,7 +67,7 @@ _EARLY = F(50.0)  # readings before tails are learned and suspicion freezes anyt
 _SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT = F(2.5), F(8.0), F(0.95)
 
 _THREE, _FOUR, _SIX, _EIGHT, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(16.0)
-_CAUTION = F(40.0)
+_CAUTION, _UNSETTLED = F(40.0), F(3600.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
 _SUM, _PEAK, _SHIFT_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
@@ -125,7 +127,8 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         # shift: CUSUM of whitened z
         w = least(most(white, -_CLIP), _CLIP)
         old_sum, shift_tail = state[_SUM + i], state[_SHIFT_TAIL + i]
-        shift_level = knobs[_K_SHIFT + i] * caution
+        early = _ONE + _UNSETTLED * recent * recent
+        shift_level = knobs[_K_SHIFT + i] * caution * early
         slack = knobs[_K_SLACK + i]
         upper = most(old_sum, _ZERO) + w - slack
         lower = least(old_sum, _ZERO) + w + slack
@@ -139,11 +142,12 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         grown = n >= _EARLY
         peak = most(state[_PEAK + i], departure * per_deviation * per_soft) if grown else _ZERO
         least_shift = _FAST_0 + echo * (_FAST_1 + echo * _FAST_2)
-        own = per_deviation / (most(_TAIL_FACTOR * shift_tail, least_shift) * caution)
+        own = per_deviation / (most(_TAIL_FACTOR * shift_tail, least_shift) * caution * early)
         ratio = least(
             abs(total) * (_ONE / shift_level), departure * least(own, per_up if total > _ZERO else per_down)
         )
-        shift_ratio = (ratio if total > _ZERO else -ratio) if ready else _ZERO
+        known = state[_AGE + i] * _THREE <= n
+        shift_ratio = (ratio if total > _ZERO else -ratio) if ready & known else _ZERO
 
         # hold: from an alarm until z is back; after _HOLD readings the reference starts again
         alarm = (abs(spike_ratio) >= _ONE) | (abs(shift_ratio) >= _ONE)
@@ -155,7 +159,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         hold = held + _ONE if away else _ZERO
         again = live & (hold >= _HOLD)
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
-        suspect = (size >= _SUSPECT * shift_level) & (age < _PATIENCE) & grown
+        suspect = (size >= _SUSPECT * shift_level) & (age < _PATIENCE) & (age * _FOUR < n) & grown
         learn = live & (not away) & (not suspect)
 
         # learn

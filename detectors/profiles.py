@@ -78,8 +78,8 @@ PROFILES: tuple[Profile, ...] = (
     Profile("update_ratio", Transform.LOG2_OVER_LR, 1.5, 2.0),
     Profile("activation", Transform.LOG2, 1.0, 1.5),
     Profile("activation_share", Transform.LOGIT, 2.0, NEVER),
-    Profile("weight", Transform.LOG2, 0.3, 0.5, floor=0.01, prior=0.05),
-    Profile("seconds", Transform.LOG2, 0.6, NEVER, spikes=False),
+    Profile("weight", Transform.LOG2, 1.0, 1.0, floor=0.01, prior=0.05),
+    Profile("seconds", Transform.LOG2, 2.0, NEVER, spikes=False),
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
 )

@@ -30,8 +30,6 @@ GAP_READINGS = 2
 BROAD_SHARE = 0.5
 WEAK_SUSPECT = 0.25
 """A suspect whose statistic is below this share of the strongest one's is named after the others."""
-REFERENCE_AGE = 3
-"""A level must have been known for this many times the length of a departure from it."""
 SPIKE_READINGS = 2
 """Readings before the one at which the spike chart alarms: the spike began there."""
 
@@ -61,8 +59,6 @@ def _findings(state: RunState) -> list[Finding]:
     hot = np.flatnonzero((np.abs(spike) >= 1) | (np.abs(shift) >= 1))
     by_kind: dict[str, list[int]] = {}
     for slot in hot.tolist():
-        if abs(spike[slot]) < 1 and not _established(state, slot):
-            continue
         ratio = spike[slot] if abs(spike[slot]) >= abs(shift[slot]) else shift[slot]
         meaning = table.meanings[table.slot_signal[slot]]
         kind = meaning.up if ratio > 0 else meaning.down
@@ -76,13 +72,6 @@ def _findings(state: RunState) -> list[Finding]:
         stage = min(table.meanings[table.slot_signal[slot]].stage for slot in members)
         findings.append(Finding(kind, stage, slots, ratios, bool((np.abs(shift[slots]) >= 1).any())))
     return findings
-
-
-def _established(state: RunState, slot: int) -> bool:
-    """Whether the reference is older than the departure from it: a series that has moved since the run's start, as
-    weights and gradients do after an initialisation, has shown no level that it could have left.
-    """
-    return state.slab.describe(slot).since * REFERENCE_AGE <= state.slab.learned(slot)
 
 
 def _settle_breadth(table: SeriesTable, by_kind: dict[str, list[int]]) -> None:

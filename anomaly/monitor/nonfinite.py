@@ -93,7 +93,7 @@ def _group(table: SeriesTable, slot: int) -> str:
 
 
 def _everywhere(table: SeriesTable, values: NDArray[np.float32], slots: list[int]) -> bool:
-    """Whether every layer that reports the first slot's signal in this record is bad: that says nothing of an origin."""
+    """Whether every layer that reports the first slot's signal now is bad: that says nothing of an origin."""
     signal = table.slot_signal[slots[0]]
     measured = values.view(np.uint32) != NOT_MEASURED_BITS
     reporting = (table.slot_signal == signal) & (table.slot_layer != WHOLE_MODEL) & measured

@@ -21,7 +21,7 @@ ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
 EXPERT = "expert"
 """How every framework names the parallel parts of a mixture of experts."""
-EXPERT_ZERO_READINGS = 50
+EXPERT_ZERO_READINGS = 200
 
 
 def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:

@@ -27,7 +27,7 @@ def watch_alarms(
         if slot is None:
             continue
         value = float(values[slot])
-        ratio = _watcher(state, watch).judge(value) if math.isfinite(value) else 0.0
+        ratio = _ratio(state, watch, value) if math.isfinite(value) else 0.0
         if ratio >= 1:
             layer = watch.layer or None
             step = step_number(moment.step)
@@ -37,6 +37,15 @@ def watch_alarms(
                 Alarm("series_shift", KINDS["series_shift"].severity, moment.step, (evidence,), layers)
             )
     return alarms
+
+
+def _ratio(state: RunState, watch: Watch, value: float) -> float:
+    """The river detector's answer. One that fails on this series starts anew: it is no reason to lose the run."""
+    try:
+        return _watcher(state, watch).judge(value)
+    except Exception:  # whatever river, or what it calls, may raise
+        del state.watchers[watch.name]
+        return 0.0
 
 
 def _watcher(state: RunState, watch: Watch) -> RiverWatch:

@@ -88,15 +88,17 @@ class SeriesOracle:
         spike = min(m / spike_at, m * deviation / (rise if z > 0.0 else fall))
 
         total = self._summed(clip(white, 4.0))
-        shift_at = self.h * evidence * soft
+        early = 1.0 + 3600.0 / (self.n + 8.0) ** 2
+        shift_at = self.h * evidence * soft * early
         self.fast += 0.2 * (y - self.fast)
         departure = (self.fast - self.level - self.slope) * (1.0 if total > 0.0 else -1.0)
         departure = max(0.0, departure)
-        least = max(1.5 * self.shift_tail, 1.5 + r + 3.5 * r * r) * evidence * soft * deviation
+        least = max(1.5 * self.shift_tail, 1.5 + r + 3.5 * r * r) * evidence * soft * early * deviation
         shift = min(abs(total) / shift_at, departure / least, departure / (rise if total > 0.0 else fall))
         self.peak = max(self.peak, departure / deviation / soft) if self.n >= 50 else 0.0
         ready = self.n >= self.p.warm
-        verdict = Verdict(z, math.copysign(spike, z) * ready, math.copysign(shift, total) * ready)
+        known = ready and 3 * self.age <= self.n
+        verdict = Verdict(z, math.copysign(spike, z) * ready, math.copysign(shift, total) * known)
         self._hold(verdict, total, shift_at)
         self._learn(y, innovation, deviation, z, min(m / soft, spike_at))
         self.z, self.pair = z, pair
@@ -120,7 +122,7 @@ class SeriesOracle:
         total = math.copysign(size, total)
         self.age = (self.age + 1 if total * self.sum > 0.0 else 1) if size > 0.0 else 0
         self.sum = total
-        self.suspect = size >= 0.25 * shift_at and self.age < 150 and self.n >= 50
+        self.suspect = size >= 0.25 * shift_at and self.age < 150 and 4 * self.age < self.n and self.n >= 50
 
     def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:
         n, p, again = self.n, self.p, self.hold >= 30
