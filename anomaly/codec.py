@@ -20,6 +20,7 @@ from anomaly.errors import Reason, RecordError
 from anomaly.records import (
     MAX_RANK,
     MAX_RECORDS_A_MESSAGE,
+    MAX_SEQUENCE,
     MAX_STEP,
     MAX_TAG,
     MAX_TAGS,
@@ -35,7 +36,8 @@ from anomaly.records import (
 
 VERSION = 1
 
-_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+_Session = Annotated[int, msgspec.Meta(ge=0)]  # MessagePack has no integers beyond 64 bits
+_Sequence = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
 _Tag = Annotated[str, msgspec.Meta(max_length=MAX_TAG)]
 
 
@@ -50,8 +52,8 @@ class _StepWire(msgspec.Struct, array_like=True, tag=2, gc=False):
     version: int
     run: str
     rank: Annotated[int, msgspec.Meta(ge=0, le=MAX_RANK)]
-    session: _Unsigned | None
-    sequence: _Unsigned | None
+    session: _Session | None
+    sequence: _Sequence | None
     layout_hash: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     steps: Annotated[list[int], msgspec.Meta(min_length=1, max_length=MAX_RECORDS_A_MESSAGE)]
     times: list[float | None]
@@ -170,6 +172,8 @@ def _check_steps(wire: _StepWire, records: int) -> None:
             Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither"
         )
     _check_fork(wire.fork)
+    _check_place(wire.place)
+    json_records.tags_of(wire.tags)
     if wire.events is not None:
         if len(wire.events) != records:
             raise RecordError(
@@ -180,9 +184,21 @@ def _check_steps(wire: _StepWire, records: int) -> None:
 
 
 def _check_fork(fork: Fork | None) -> None:
-    if fork is not None:
-        check_name("fork.root", fork.root)
-        check_name("fork.parent", fork.parent)
+    if fork is None:
+        return
+    check_name("fork.root", fork.root)
+    check_name("fork.parent", fork.parent)
+    if abs(fork.step) > MAX_STEP * MILLIONTHS:
+        raise RecordError(Reason.INVALID_RECORD, "fork.step: got one outside -2**43 to 2**43")
+
+
+def _check_place(place: Place | None) -> None:
+    if place is None:
+        return
+    for name in place.__struct_fields__:
+        value = getattr(place, name)
+        if value is not None and not 0 <= value <= MAX_RANK:
+            raise RecordError(Reason.INVALID_RECORD, f"place.{name}: got {value}, 0 to {MAX_RANK} is allowed")
 
 
 def _refusal(payload: bytes, error: Exception) -> RecordError:

@@ -14,6 +14,7 @@ import json
 import math
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ from anomaly.errors import Reason, RecordError
 from anomaly.records import (
     MAX_EVENTS,
     MAX_RANK,
+    MAX_SEQUENCE,
+    MAX_SESSION,
     MAX_TAG,
     MAX_TAGS,
     NOT_MEASURED,
@@ -61,7 +64,8 @@ def from_object(record: dict[str, Any], kafka_seconds: float | None = None) -> S
         raise _wrong("step", step, "a number")
     model = {name: number for name, value in record.items() if (number := _generic(name, value)) is not None}
     layout, values = _matrix(model, _object("layers", record.get("layers")))
-    session, sequence = (_integer(name, record.get(name), (1 << 64) - 1) for name in ("session", "sequence"))
+    session = _integer("session", record.get("session"), MAX_SESSION)
+    sequence = _integer("sequence", record.get("sequence"), MAX_SEQUENCE)
     if (session is None) != (sequence is None):
         raise RecordError(
             Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither"
@@ -77,7 +81,7 @@ def from_object(record: dict[str, Any], kafka_seconds: float | None = None) -> S
         layout=layout,
         session=session,
         sequence=sequence,
-        events=None if not events else [tuple(check_events(events))],
+        events=None if events is None or events == [] else [tuple(check_events(events))],
         tags=tags_of(record.get("tags")),
         fork=fork_of(record.get("fork")),
         place=place_of(record.get("place")),
@@ -107,6 +111,11 @@ def check_events(events: Any) -> list[Event]:
     for event in events:
         if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
             raise _wrong("events", event, '{"kind": …}')
+    try:  # they go into snapshots and incidents
+        msgspec.msgpack.encode(events)
+        msgspec.json.encode(events)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise RecordError(Reason.INVALID_RECORD, f"events: cannot be written again: {error}") from None
     return cast("list[Event]", events)
 
 
@@ -121,6 +130,8 @@ def tags_of(tags: Any) -> dict[str, str] | None:
         if not isinstance(value, str) or len(value) > MAX_TAG:
             raise _wrong(f"tags.{name}", value, f"a string of at most {MAX_TAG} characters")
         check_name("tags", name)
+        if not _is_unicode(value):
+            raise _wrong(f"tags.{name}", value, "valid Unicode")
     return fields
 
 
@@ -207,6 +218,15 @@ def _time(value: Any, kafka_seconds: float | None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_TIME:
         raise _wrong("time", value, "unix seconds")
     return float(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a text with a lone surrogate, which JSON can escape and nothing can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong(what: str, value: Any, needed: str) -> RecordError:

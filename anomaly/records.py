@@ -36,6 +36,8 @@ MAX_EVENTS = 64
 MAX_TAGS = 32
 MAX_TAG = 1000
 MAX_RANK = (1 << 31) - 1
+MAX_SESSION = (1 << 64) - 1
+MAX_SEQUENCE = 1 << 62
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -75,8 +77,20 @@ class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @cached_property
     def hash(self) -> bytes:
-        """8 bytes that stand for this layout in every record."""
-        return hashlib.blake2b(msgspec.msgpack.encode(self), digest_size=8).digest()
+        """8 bytes that stand for this layout in every record.
+
+        It covers these six fields for ever: a later field must not change it, or producers and workers of different
+        releases would not agree on it.
+        """
+        fields = (
+            self.layers,
+            self.signals,
+            self.model_signals,
+            self.trainable,
+            self.parameters,
+            self.dtype,
+        )
+        return hashlib.blake2b(msgspec.msgpack.encode(fields), digest_size=8).digest()
 
     def check(self) -> None:
         """Raise `RecordError` where names are missing, doubled or too many."""

@@ -427,8 +427,8 @@ def test_an_error_while_measuring_ends_the_measuring_and_nothing_else(
         def __init__(self, parameters: Any) -> None:
             super().__init__(parameters, {"lr": 0.1})
 
-        def step(self, closure: Any = None) -> None:
-            pass
+        def step(self, closure: Any = None) -> Any:
+            return None
 
         @property
         def grad_scale(self) -> Tensor:
@@ -451,7 +451,7 @@ def test_odd_values_are_reported_as_such_and_never_raise(
         run.step(torch.ones(3))
         run.step("no number", step="nor this")  # type: ignore[arg-type]
         run.step(1.0)
-    assert [record.model.get("loss") for record in read(broker.messages)] == [None, 1.0]
+    assert [record.model.get("loss") for record in steps_of(broker)] == [None, 1.0]
     assert len(caplog.messages) == 2
 
 
