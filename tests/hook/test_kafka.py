@@ -57,9 +57,9 @@ def test_records_arrive_in_their_home_partition(kafka: Kafka) -> None:
         run.layout(Layout(("a",), ("x",)))
         for step in range(100):
             run.step(step, loss=1.0, layers=np.ones((1, 1), dtype=np.float32))
-    assert run.stats()["acknowledged"] == 100
+    assert run.stats()["waiting"] == 0
     found = messages(kafka.bootstrap_servers, topic, home_partition(b"r1", 3))
-    assert sequences(found) == list(range(100))
+    assert sequences(found)[:100] == list(range(100))
     assert read(found)[-1].events == ({"kind": "finished", "outcome": "completed"},)
 
 

@@ -170,7 +170,7 @@ def test_an_event_travels_with_the_next_record(broker: Broker) -> None:
         {"kind": "checkpoint_end", "step": 7, "path": "/x"},
         {"kind": "phase", "name": "b"},
     )
-    assert len(records) == 3
+    assert [record.step for record in records if record.model] == [7, 8, 9]
 
 
 def test_an_event_no_record_follows_within_a_second_goes_alone(broker: Broker) -> None:
@@ -250,10 +250,11 @@ def test_tags_and_place_come_with_the_layout_and_again_every_minute(broker: Brok
 
 def test_what_waits_travels_together(broker: Broker) -> None:
     broker.leave()
-    with telemetry(broker) as run:
-        for step in range(100):
-            run.step(step, loss=float(step))
-        broker.come_back()
+    run = telemetry(broker)
+    for step in range(100):
+        run.step(step, loss=float(step))
+    broker.come_back()
+    assert run.close()
     assert len(broker.messages) == 2
     assert sequences(broker.messages) == list(range(100))
 
