@@ -199,7 +199,9 @@ def test_sigterm_ends_it_within_five_seconds_with_everything_committed(life: Lif
     assert life.seconds_to_stop < 5
     ends = {partition: records[-1].offset + 1 for partition, records in life.telemetry.items()}
     assert {partition: life.committed[partition] for partition in ends} == ends
-    assert all(life.committed[partition] >= 0 for partition in range(PARTITIONS))  # also where nothing ever came
+    assert all(
+        life.committed[partition] >= 0 for partition in range(PARTITIONS)
+    )  # also where nothing ever came
 
 
 def test_metrics_are_there_from_the_start_with_nothing_counted(life: Life) -> None:
