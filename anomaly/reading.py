@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from anomaly.connection import Connection, ThreadLog
@@ -28,18 +29,22 @@ class TopicReader:
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = bootstrap_servers
         self._log = ThreadLog()
+        self._admin: Any = None
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
         self._log.__enter__()
+        options = Connection(self._servers).kafka_options()
+        self._admin = AIOKafkaAdminClient(**options)
         self._consumer = AIOKafkaConsumer(
-            **Connection(self._servers).kafka_options(),
+            **options,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=_LARGEST_RECORD,
         )
         try:
+            await self._admin.start()
             await self._consumer.start()
         except (KafkaError, OSError) as error:
             await self.__aexit__(None, None, None)
@@ -53,25 +58,34 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._consumer.stop()
+        await self._admin.close()
         self._log.__exit__(kind, error, trace)
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
         """The topic's partitions; none where it does not exist. Asking creates nothing."""
-        await self._consumer.topics()  # all of them: a question for one topic may create it
-        found = self._consumer.partitions_for_topic(topic) or ()
-        return [TopicPartition(topic, partition) for partition in sorted(found)]
+        for found in await self._admin.describe_topics():  # all of them: a question for one may create it
+            if found["topic"] == topic:
+                return [TopicPartition(topic, number) for number in range(len(found["partitions"]))]
+        return []
 
     async def to_end(self, topic: str) -> AsyncIterator[Any]:
         """Every record that the topic holds now, partition by partition in order."""
-        partitions = await self.partitions(topic)
+        if not (partitions := await self.partitions(topic)):
+            return
         self._consumer.assign(partitions)
-        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        ends = await self._consumer.end_offsets(partitions)
         await self._consumer.seek_to_beginning(*partitions)
-        left = {partition for partition in partitions if await self._consumer.position(partition) < ends[partition]}
+        left = {
+            partition
+            for partition in partitions
+            if await self._consumer.position(partition) < ends[partition]
+        }
         while left:
             for record in await self._poll(topic):
                 yield record
-            left = {partition for partition in left if await self._consumer.position(partition) < ends[partition]}
+            left = {
+                partition for partition in left if await self._consumer.position(partition) < ends[partition]
+            }
 
     async def follow(
         self,
@@ -92,7 +106,9 @@ class TopicReader:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             partitions = await self.partitions(topic)
         self._consumer.assign(partitions)
-        await (self._consumer.seek_to_beginning if from_beginning else self._consumer.seek_to_end)(*partitions)
+        await (self._consumer.seek_to_beginning if from_beginning else self._consumer.seek_to_end)(
+            *partitions
+        )
         ready()
         while True:
             for record in await self._poll(topic):
