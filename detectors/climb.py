@@ -10,7 +10,9 @@ Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the 
     d_i         = m_(i+1) - m_i,  7 steps, of which at least 5 rise
     rise        = m_8 - m_1 - max(0, d_i, d_i + d_(i+1))       without the largest jump, wherever it fell
     noise       = running mean of |d_(i+1) - d_i|, learned as it leaves the ring: a steady trend is no noise
+    ascent      = m_8 - best - the largest jump over one or two blocks since the best (which is slowly forgotten)
     raw         = min(rise / (2.5 noise sqrt 7), rise / effect, (m_8 - best) / effect)
+                  or, where that is more, min(ascent / (5 noise), ascent / (2 effect))
     ratio       = raw / max(1, 1.5 tail) / evidence             |ratio| >= 1 is an alarm; held until the next block
 
 with effect = 0.12 log2, or 3 times the mean |x_t - x_(t-1)|; tail is the largest raw of the excursions that ended,
@@ -42,6 +44,10 @@ RISING: Final = 5
 OLDER: Final = 12
 """Bends learned before the first verdict: the 6 of the first ring, and 6 blocks more."""
 LEVEL: Final = 2.5
+ASCENT_LEVEL: Final = 5.0
+ASCENT_EFFECTS: Final = 2.0
+ASCENT_BLOCKS: Final = 4
+BEST_FORGOTTEN: Final = 0.02
 EFFECT_LOG2: Final = 0.12
 EFFECT_DEVIATIONS: Final = 3.0
 TAIL_FACTOR: Final = 1.5
@@ -51,21 +57,9 @@ NOISE_RATE: Final = 1.0 / 32.0
 NOISE_CLIP: Final = 4.0
 ROUGH_RATE: Final = 0.01
 
-# one series' state, float64: four numbers, then 18 for each scale
+# one series' state, float64: four numbers, then 20 for each scale
 _SIGNED, _PREVIOUS, _ROUGH, _SEEN, _HEAD = 0, 1, 2, 3, 4
-_COUNT, _SUM, _FILLED, _NOISE, _LEARNED, _BEST, _PEAK, _TAIL, _RAW, _SINCE, _MEANS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    10,
-)
+_COUNT, _SUM, _FILLED, _NOISE, _LEARNED, _BEST, _PEAK, _TAIL, _RAW, _SINCE, _JUMP, _AGO, _MEANS = range(13)
 _SPAN = _MEANS + RING
 _WIDTH = _HEAD + len(BLOCKS) * _SPAN
 _PARTS = (8, 4, 4)  # readings, then blocks of the scale below, in a block
@@ -73,7 +67,7 @@ _SPREAD = LEVEL * math.sqrt(RING - 1.0)
 
 
 class Climb:
-    """The climb chart of a handful of losses: float64 state [series, 58].
+    """The climb chart of a handful of losses: float64 state [series, 64].
 
     since: int64 [series], readings since the lowest block of the window that speaks loudest; scratch.
     """
@@ -169,8 +163,7 @@ def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
     for i in range(RING - 1):
         chart[_MEANS + i] = chart[_MEANS + i + 1]
     chart[_MEANS + RING - 1] = mean
-    if chart[_LEARNED] + chart[_FILLED] == 0.0 or mean < chart[_BEST]:
-        chart[_BEST] = mean
+    _look_back(chart, mean)
     if chart[_FILLED] < RING:
         chart[_FILLED] += 1.0
     if chart[_FILLED] < RING:
@@ -179,15 +172,41 @@ def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
     _learn_noise(chart)
     raw = min(rise / (_SPREAD * chart[_NOISE] + 1e-300), rise / (effect + 1e-300))
     raw = min(raw, (mean - chart[_BEST]) / (effect + 1e-300))
-    if rising < RISING or raw < 0.0 or chart[_LEARNED] < OLDER:
+    if rising < RISING or raw < 0.0:
+        raw = 0.0
+    since = float(RING - lowest)
+    ascent = mean - chart[_BEST] - chart[_JUMP]
+    ascent = min(
+        ascent / (ASCENT_LEVEL * chart[_NOISE] + 1e-300), ascent / (ASCENT_EFFECTS * effect + 1e-300)
+    )
+    if ascent > raw and chart[_AGO] >= ASCENT_BLOCKS:
+        raw = ascent
+        since = chart[_AGO]
+    if chart[_LEARNED] < OLDER:
         raw = 0.0
     chart[_RAW] = raw
-    chart[_SINCE] = (RING - lowest) * readings
+    chart[_SINCE] = since * readings
     if raw > 0.0:
         chart[_PEAK] = max(chart[_PEAK], raw)
     else:
         chart[_TAIL] = max(chart[_TAIL] * TAIL_KEPT, min(chart[_PEAK], TAIL_BOUND))
         chart[_PEAK] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _look_back(chart: Any, mean: float) -> None:
+    """The best block, slowly forgotten, how many blocks ago it was, and the largest jump since."""
+    if chart[_FILLED] == 0.0 or mean < chart[_BEST]:
+        chart[_BEST] = mean
+        chart[_JUMP] = 0.0
+        chart[_AGO] = 0.0
+        return
+    chart[_AGO] += 1.0
+    chart[_BEST] += BEST_FORGOTTEN * (mean - chart[_BEST])
+    jump = mean - chart[_MEANS + RING - 2]
+    if chart[_AGO] >= 2.0:
+        jump = max(jump, mean - chart[_MEANS + RING - 3])
+    chart[_JUMP] = max(chart[_JUMP] * (1.0 - BEST_FORGOTTEN), jump)
 
 
 @njit(cache=True, error_model="numpy")

@@ -22,6 +22,8 @@ _CLIMB_KINDS = {"loss": "loss_divergence", "eval_loss": "eval_regression"}
 VARIED_READINGS = 10
 SPARSE_STEPS = 10
 """From this many steps a reading on, one high reading is no single slow step."""
+MOST_STEPS = 100
+"""Steps that one reading stands for at the most."""
 SPARSE_WARM_READINGS = 20
 SPARSE_EFFECT = 0.3
 """log2: the least rise of a single reading, about a quarter."""
@@ -36,7 +38,7 @@ def loss_alarms(state: RunState, values: NDArray[np.float32], moment: Moment, in
     alarms = _climbs(state, values, moment)
     loss = slots.get("loss")
     if loss is not None and interval >= SPARSE_STEPS * MILLIONTHS:
-        alarms += _sparse_spike(state, loss, moment)
+        alarms += _sparse_spike(state, loss, moment, interval // MILLIONTHS)
     return alarms + _repeats(state, values, moment)
 
 
@@ -59,10 +61,10 @@ def _climbs(state: RunState, values: NDArray[np.float32], moment: Moment) -> lis
     return alarms
 
 
-def _sparse_spike(state: RunState, slot: int, moment: Moment) -> list[Alarm]:
-    """F32 where a reading stands for many steps: nothing is known of those between."""
+def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> list[Alarm]:
+    """F32 where a reading stands for many `steps`: nothing is known of those between, and they share their budget."""
     z = float(state.slab.z[slot])
-    level = spike_level(1, state.slab.budget) * caution(state)
+    level = spike_level(1, state.slab.budget * min(steps, MOST_STEPS)) * caution(state)
     if z < level or state.slab.learned(slot) < SPARSE_WARM_READINGS:
         return []
     reading = state.slab.describe(slot)

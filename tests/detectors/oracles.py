@@ -174,15 +174,32 @@ def _scale_ratio(ys: Sequence[float], size: int, signed: bool) -> float:
         steps = [b - a for a, b in pairwise(ring)]
         jump = max(0.0, *steps, *(a + b for a, b in pairwise(steps)))
         rise = ring[-1] - ring[0] - jump
-        raw = min(
-            rise / (2.5 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - min(means[:end])) / effect
-        )
-        raw = raw if sum(step > 0.0 for step in steps) >= 5 and raw > 0.0 and learned >= 12 else 0.0
+        best, largest, ago = _best_before(means[:end])
+        raw = min(rise / (2.5 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - best) / effect)
+        raw = raw if sum(step > 0.0 for step in steps) >= 5 and raw > 0.0 else 0.0
+        ascent = ring[-1] - best - largest
+        raw = max(raw, min(ascent / (5.0 * noise), ascent / (2.0 * effect))) if ago >= 4 else raw
+        raw = raw if learned >= 12 else 0.0
         if raw > 0.0:
             peak = max(peak, raw)
         else:
             tail, peak = max(tail * 0.995, min(peak, 2.0)), 0.0
     return raw / max(1.0, 1.5 * tail)
+
+
+def _best_before(means: Sequence[float]) -> tuple[float, float, int]:
+    """The best block, forgotten by 2 % a block, the largest jump since over one or two blocks, blocks ago."""
+    best, jump, ago = means[0], 0.0, 0
+    for at in range(1, len(means)):
+        if means[at] < best:
+            best, jump, ago = means[at], 0.0, 0
+            continue
+        ago += 1
+        best += 0.02 * (means[at] - best)
+        jump = max(
+            0.98 * jump, means[at] - means[at - 1], means[at] - means[at - 2] if ago >= 2 else -math.inf
+        )
+    return best, jump, ago
 
 
 def _roughness(ys: Sequence[float]) -> float:
