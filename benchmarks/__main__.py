@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import latency, throughput
+from benchmarks import hook_overhead, latency, throughput
 from benchmarks.processes import Broker, broker
 from benchmarks.rows import Row, row, table, write
 
@@ -57,7 +57,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"measure only these: {', '.join(SECTIONS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="half a minute, to see that it works; figures mean little")
+    parser.add_argument(
+        "--quick", action="store_true", help="half a minute, to see that it works; figures mean little"
+    )
     parser.add_argument("--output", type=Path, help="default: results.json here, after a full measurement")
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
@@ -106,7 +108,9 @@ def _section(name: str, measure: Callable[[], list[Row]], remarks: list[str]) ->
 
 def _introduce(server: Broker) -> None:
     cores = len(os.sched_getaffinity(0))
-    print(f"Python {platform.python_version()} on {platform.platform()}, {cores} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"Python {platform.python_version()} on {platform.platform()}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"broker: {server.kind} at {server.bootstrap_servers}", flush=True)
 
 

@@ -1,7 +1,7 @@
 """From publishing a fault to its incident, in milliseconds, while many runs report once a second.
 
-It starts on the publisher's clock just before the faulty record is handed to the hook's sender, and ends when a plain
-consumer of the incidents topic holds the incident: both ways through the broker, the worker's batch, the judging and
+It starts on the publisher's clock just before the faulty record is handed to the hook's sender, and ends when a reader
+of the incidents topic (that of ``anomaly tail``) holds the incident: both ways through the broker, the worker's batch, the judging and
 the acknowledged send are in it. Both processes are on one machine, so they read one clock. An incident that does not
 come makes the figure fail; it is never left out.
 """
@@ -16,11 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from anomaly.connection import Connection
-from anomaly.topics import PREFLIGHT_KEY, Topics
-from benchmarks.processes import Broker, Program, Worker
+from anomaly.reading import TopicReader
+from anomaly.topics import Topics
+from benchmarks.processes import READY_SECONDS, Broker, Program, Worker
 from benchmarks.publisher import Plan
 from benchmarks.rows import Row, row
 
@@ -58,27 +56,37 @@ def rows(broker: Broker, folder: Path, scale: Scale) -> list[Row]:
 async def _watched(folder: Path, plan: Plan) -> tuple[bytes, Arrivals]:
     """Let `plan` be published; what the publisher says, and when each incident arrived."""
     arrivals: Arrivals = {}
-    consumer = AIOKafkaConsumer(**Connection(plan.bootstrap_servers).kafka_options(), fetch_max_wait_ms=100)
-    await consumer.start()
+    ready = asyncio.Event()
+    async with TopicReader(plan.bootstrap_servers) as reader:
+        reading = asyncio.create_task(_read(reader, Topics(plan.prefix).incidents, arrivals, ready))
+        try:
+            await _first(asyncio.create_task(ready.wait()), reading)
+            published = await _published(folder, plan)
+            wanted = {(run, step) for run, step, _ in json.loads(published)["faults"]}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    while not wanted <= arrivals.keys() and not reading.done():
+                        await asyncio.sleep(0.1)
+        finally:
+            await _ended(reading)
+    return published, arrivals
+
+
+async def _first(ready: asyncio.Task[bool], reading: asyncio.Task[None]) -> None:
+    """Return once the reader is ready; what ended it before that is raised."""
     try:
-        topic = Topics(plan.prefix).incidents
-        await consumer.topics()
-        partitions = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        reading = asyncio.create_task(_read(consumer, arrivals))
-        published = await _published(folder, plan)
-        wanted = {(run, step) for run, step, _ in json.loads(published)["faults"]}
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
-                while not wanted <= arrivals.keys() and not reading.done():
-                    await asyncio.sleep(0.1)
-        reading.cancel()
-        with suppress(asyncio.CancelledError):
+        async with asyncio.timeout(READY_SECONDS):
+            await asyncio.wait([ready, reading], return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
             await reading
     finally:
-        await consumer.stop()
-    return published, arrivals
+        ready.cancel()
+
+
+async def _ended(reading: asyncio.Task[None]) -> None:
+    reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
 
 
 async def _published(folder: Path, plan: Plan) -> bytes:
@@ -89,24 +97,21 @@ async def _published(folder: Path, plan: Plan) -> bytes:
         return await asyncio.to_thread(program.output, plan.seconds * 2 + 60.0)
 
 
-async def _read(consumer: AIOKafkaConsumer, arrivals: Arrivals) -> None:
-    while True:
-        for records in (await consumer.getmany(timeout_ms=1000)).values():
-            now = time.time()
-            for record in records:
-                if record.key != PREFLIGHT_KEY:
-                    transition = json.loads(record.value)
-                    arrivals.setdefault((transition["run"], transition["step"]), now)
+async def _read(reader: TopicReader, topic: str, arrivals: Arrivals, ready: asyncio.Event) -> None:
+    async for record in reader.follow(topic, True, lambda: None, ready.set):
+        now = time.time()
+        transition = json.loads(record.value)
+        arrivals.setdefault((transition["run"], transition["step"]), now)
 
 
 def _percentiles(plan: Plan, published: bytes, arrivals: Arrivals) -> list[Row]:
     said = json.loads(published)
-    waits = sorted(
-        (arrivals.get((run, step), math.inf) - sent) * 1000 for run, step, sent in said["faults"]
-    )
+    waits = sorted((arrivals.get((run, step), math.inf) - sent) * 1000 for run, step, sent in said["faults"])
     found = sum(map(math.isfinite, waits))
     complete = found == plan.faults
-    note = f"{found} of {plan.faults} incidents, records sent up to {said['latest_seconds'] * 1000:.0f} ms late"
+    note = (
+        f"{found} of {plan.faults} incidents, records sent up to {said['latest_seconds'] * 1000:.0f} ms late"
+    )
     many = plan.runs >= 1000
     p50, p99 = (waits[math.ceil(share * len(waits)) - 1] if complete else None for share in (0.5, 0.99))
     return [

@@ -111,4 +111,7 @@ class Load:
                 for at, layer in enumerate(self.layout.layers):
                     first = len(MODEL_SIGNALS) + at * width
                     signals = dict(zip(LAYER_SIGNALS, values[first : first + width], strict=True))
-                    yield name.encode(), encode({"run": name, "step": step, "layer": layer, "signals": signals})
+                    yield (
+                        name.encode(),
+                        encode({"run": name, "step": step, "layer": layer, "signals": signals}),
+                    )

@@ -143,7 +143,9 @@ class Worker(Program):
             lines = self._get("metrics").splitlines()
         except (OSError, HTTPException) as error:
             raise RuntimeError(f"the worker does not answer ({error}): {self.last_words}") from error
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))
+        )
 
     def cpu_seconds(self) -> float:
         """User and system time of the process so far, all threads, in steps of 10 ms."""

@@ -97,7 +97,9 @@ class Throughput:
             incidents = worker.metric("anomaly_incidents_total")
             refused = worker.metric("anomaly_dead_letters_total") + worker.metric("anomaly_forwarded_total")
         if incidents or refused:
-            self.remarks.append(f"{prefix}: {incidents:g} incidents, {refused:g} messages refused or forwarded")
+            self.remarks.append(
+                f"{prefix}: {incidents:g} incidents, {refused:g} messages refused or forwarded"
+            )
         steady = [look for look in looks if WARM_UP * load.values <= look[0] < load.values]
         (first, began), *_, (last, ended) = steady if len(steady) > 1 else looks
         return (last - first) / (ended - began)

@@ -19,7 +19,9 @@ LOG_ERRORS = 3
 def make_topic(bootstrap_servers: str, topics: Topics) -> None:
     """Create the telemetry topic, configured as the worker would."""
     settings = Settings()
-    configuration = topic_configurations(topics, settings.telemetry_retention_days, settings.max_message_bytes)
+    configuration = topic_configurations(
+        topics, settings.telemetry_retention_days, settings.max_message_bytes
+    )
     topic = NewTopic(topics.telemetry, PARTITIONS, 1, config=configuration[topics.telemetry])
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": LOG_ERRORS})
     for future in admin.create_topics([topic]).values():
