@@ -140,7 +140,8 @@ def _join(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: 
             return True
     if alarm.severity is Severity.INFO and incident.severity is not Severity.INFO:
         return rises  # a remark keeps an incident open; it does not name suspects
-    layers = [layer for layer in alarm.layers if layer not in incident.layers]
+    # a cause of the whole model stays one: the layers in which it shows are no suspects
+    layers = [layer for layer in alarm.layers if incident.layers and layer not in incident.layers]
     ranks = [rank for rank in alarm.ranks if rank not in incident.ranks]
     if layers and len(incident.layers) < MAX_LAYERS_NAMED:
         incident.layers = (incident.layers + layers)[:MAX_LAYERS_NAMED]
