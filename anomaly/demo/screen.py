@@ -35,6 +35,7 @@ class DemoScreen:
             Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         )
         self._losses: deque[float] = deque(maxlen=_HISTORY)
+        self._step = 0
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -55,6 +56,7 @@ class DemoScreen:
     def begin(self, number: int, of: int, scenario: Scenario) -> None:
         """A run starts."""
         self._losses.clear()
+        self._step = 0
         story = scenario.story.format(step=scenario.fault_step, layer=scenario.layer)
         self._print(Text())
         self._print(Text.assemble((f"run {number} of {of}  ", "bold"), (scenario.run, "bold cyan")))
@@ -65,6 +67,14 @@ class DemoScreen:
         self._losses.append(report.loss)
         if report.step == scenario.fault_step:
             self.say(f"  step {report.step}: now the fault begins", "magenta")
+        if report.step == scenario.larger_batch_at:
+            self.say(f"  step {report.step}: the batch doubles", "magenta")
+        if report.step <= self._step:
+            self.say(
+                f"  step {self._step}: stopped, and restarted from the checkpoint of step {report.step - 1}",
+                "magenta",
+            )
+        self._step = report.step
         if self._live is None:
             if report.step % PLAIN_EVERY == 0:
                 self.say(f"  step {report.step:>4}  loss {report.loss:.3f}  lr {report.lr:.2g}")

@@ -87,30 +87,24 @@ class SupervisedWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
-        process = self._process
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._thread.join(STOP_SECONDS)
+        self._thread.join(2 * STOP_SECONDS)
 
     def _supervise(self) -> None:
         with self.log.open("ab") as log:
             while not self._stopping.is_set():
-                self._process = self._started(log)
-                while self._process.poll() is None and not self._stopping.wait(LOOK_SECONDS):
+                process = self._process = self._started(log)
+                if self.starts > 1:
+                    self._tell(f"started a worker again (pid {process.pid})")
+                while process.poll() is None and not self._stopping.wait(LOOK_SECONDS):
                     pass
-                if self._stopping.is_set():  # it may have been started after the context began to close
-                    self._process.terminate()
-                    self._process.wait()
-                    return
-                if self._process.returncode == REFUSED:  # by settings or preflight: it would refuse again
+                if process.poll() is None:
+                    _stop(process)
+                elif process.returncode == REFUSED:  # by settings or preflight: it would refuse again
                     self._refused = True
                     return
-                self._tell(f"the worker ended with status {self._process.returncode}; starting it again")
-                self._stopping.wait(START_AGAIN_SECONDS)
+                elif not self._stopping.is_set():
+                    self._tell(f"the worker ended with status {process.returncode}")
+                    self._stopping.wait(START_AGAIN_SECONDS)
 
     def _started(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         self.starts += 1
@@ -125,6 +119,15 @@ class SupervisedWorker:
                 return text
         except (OSError, urllib.error.URLError):
             return None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _environment() -> dict[str, str]:
