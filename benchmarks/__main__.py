@@ -18,6 +18,8 @@ from benchmarks import hook_overhead, latency, throughput
 from benchmarks.processes import Broker, broker
 from benchmarks.rows import Row, row, table, write
 
+LONGEST_SECONDS = 300
+"""For one section; what has not ended by then has failed."""
 RESULTS = Path(__file__).parent / "results.json"
 SECTIONS = ("throughput", "latency", "hook")
 NAMES = {
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 if every row could be measured, 1 if not, 130 after Ctrl-C; missed targets are shown."""
     options = _options(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGALRM, _too_long)
     remarks: list[str] = []
     try:
         rows = _measured(options.sections or SECTIONS, options.quick, remarks)
@@ -96,12 +99,15 @@ def _section(name: str, measure: Callable[[], list[Row]], remarks: list[str]) ->
     """The section's rows; if it fails, the reason and rows that say so, and the other sections go on."""
     began = time.monotonic()
     print(f"{name} …", flush=True)
+    signal.alarm(LONGEST_SECONDS)
     try:
         rows = measure()
     except Exception as error:
         traceback.print_exc()
         remarks.append(f"{name} could not be measured: {error}")
         rows = [row(each, None, "") for each in NAMES[name]]
+    finally:
+        signal.alarm(0)
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     return rows
 
@@ -116,6 +122,14 @@ def _introduce(server: Broker) -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)  # one way out for both: asyncio ends its tasks in order
+
+
+class SectionTooLongError(Exception):
+    """A section took longer than `LONGEST_SECONDS`. Not a TimeoutError, which waiting code may expect and swallow."""
+
+
+def _too_long(_number: int, _frame: FrameType | None) -> None:
+    raise SectionTooLongError(f"it has not ended in {LONGEST_SECONDS} s")
 
 
 if __name__ == "__main__":

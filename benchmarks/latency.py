@@ -1,9 +1,9 @@
 """From publishing a fault to its incident, in milliseconds, while many runs report once a second.
 
 It starts on the publisher's clock just before the faulty record is handed to the hook's sender, and ends when a reader
-of the incidents topic (that of ``anomaly tail``) holds the incident: both ways through the broker, the worker's batch, the judging and
-the acknowledged send are in it. Both processes are on one machine, so they read one clock. An incident that does not
-come makes the figure fail; it is never left out.
+of the incidents topic (that of ``anomaly tail``) holds the incident: both ways through the broker, the worker's batch,
+the judging and the acknowledged send are in it. Both processes are on one machine, so they read one clock. An incident
+that does not come makes the figure fail; it is never left out.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ GRACE_SECONDS = 10.0
 """How long to wait for incidents after the last record."""
 P50_TARGET_MS = 100.0
 P99_TARGET_MS = 250.0
-Arrivals = dict[tuple[str, float], float]
-"""(run, step) → unix seconds at which the first transition of that step was here."""
+Key = tuple[str, float]
+"""Run and step."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,30 @@ class Scale:
 
 
 FULL = Scale(((100, 25, 100), (1000, 30, 600)))
-QUICK = Scale(((20, 8, 20), (50, 8, 50)))
+QUICK = Scale(((20, 7, 10),))
+
+
+class Arrivals:
+    """When the first transition of each (run, step) was here, in unix seconds."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Key, float] = {}
+        self.complete = asyncio.Event()
+        self._wanted: set[Key] | None = None
+
+    def note(self, key: Key, now: float) -> None:
+        """A transition is here."""
+        self.seen.setdefault(key, now)
+        self._look()
+
+    def want(self, keys: set[Key]) -> None:
+        """Set `complete` once all of them are here."""
+        self._wanted = keys
+        self._look()
+
+    def _look(self) -> None:
+        if self._wanted is not None and self._wanted <= self.seen.keys():
+            self.complete.set()
 
 
 def rows(broker: Broker, folder: Path, scale: Scale) -> list[Row]:
@@ -55,38 +78,18 @@ def rows(broker: Broker, folder: Path, scale: Scale) -> list[Row]:
 
 async def _watched(folder: Path, plan: Plan) -> tuple[bytes, Arrivals]:
     """Let `plan` be published; what the publisher says, and when each incident arrived."""
-    arrivals: Arrivals = {}
-    ready = asyncio.Event()
-    async with TopicReader(plan.bootstrap_servers) as reader:
-        reading = asyncio.create_task(_read(reader, Topics(plan.prefix).incidents, arrivals, ready))
-        try:
-            await _first(asyncio.create_task(ready.wait()), reading)
-            published = await _published(folder, plan)
-            wanted = {(run, step) for run, step, _ in json.loads(published)["faults"]}
-            with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_SECONDS):
-                    while not wanted <= arrivals.keys() and not reading.done():
-                        await asyncio.sleep(0.1)
-        finally:
-            await _ended(reading)
-    return published, arrivals
-
-
-async def _first(ready: asyncio.Task[bool], reading: asyncio.Task[None]) -> None:
-    """Return once the reader is ready; what ended it before that is raised."""
-    try:
+    arrivals, ready = Arrivals(), asyncio.Event()
+    async with TopicReader(plan.bootstrap_servers) as reader, asyncio.TaskGroup() as group:
+        reading = group.create_task(_read(reader, Topics(plan.prefix).incidents, arrivals, ready))
         async with asyncio.timeout(READY_SECONDS):
-            await asyncio.wait([ready, reading], return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            await reading
-    finally:
-        ready.cancel()
-
-
-async def _ended(reading: asyncio.Task[None]) -> None:
-    reading.cancel()
-    with suppress(asyncio.CancelledError):
-        await reading
+            await ready.wait()
+        published = await _published(folder, plan)
+        arrivals.want({(run, step) for run, step, _ in json.loads(published)["faults"]})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await arrivals.complete.wait()
+        reading.cancel()
+    return published, arrivals
 
 
 async def _published(folder: Path, plan: Plan) -> bytes:
@@ -101,12 +104,14 @@ async def _read(reader: TopicReader, topic: str, arrivals: Arrivals, ready: asyn
     async for record in reader.follow(topic, True, lambda: None, ready.set):
         now = time.time()
         transition = json.loads(record.value)
-        arrivals.setdefault((transition["run"], transition["step"]), now)
+        arrivals.note((transition["run"], transition["step"]), now)
 
 
 def _percentiles(plan: Plan, published: bytes, arrivals: Arrivals) -> list[Row]:
     said = json.loads(published)
-    waits = sorted((arrivals.get((run, step), math.inf) - sent) * 1000 for run, step, sent in said["faults"])
+    waits = sorted(
+        (arrivals.seen.get((run, step), math.inf) - sent) * 1000 for run, step, sent in said["faults"]
+    )
     found = sum(map(math.isfinite, waits))
     complete = found == plan.faults
     note = (

@@ -1,4 +1,4 @@
-"""Publishes as many training runs do, one record a second each, a NaN in drawn runs: ``python -m benchmarks.publisher``.
+"""Publishes as many training runs do, a record a second each, a NaN in drawn runs: ``python -m benchmarks.publisher``.
 
 A thousand real hooks would be a thousand threads, which a thousand training hosts have and this one has not. So the
 runs share one event loop and one connection; each message is encoded by the hook's own codec and sent by the hook's own
