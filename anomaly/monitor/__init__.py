@@ -2,6 +2,7 @@
 
 Reading order, which is the order of the data:
 
+    log         what goes in and what comes out
     monitor     a raw record: decode, home, duplicates, held, parked
     held        what waits for its layout
     apply       a message: slots, admission, attempts
@@ -9,12 +10,15 @@ Reading order, which is the order of the data:
     series      which value belongs to which slot; meaning: how its signal is charted
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
-    charts      the slab's verdicts as alarms; losses: the slow climb; peers: ranks against each other
+    charts      the slab's verdicts as alarms; losses: the slow climb
+    peers       which ranks of a step are compared, and when; comparisons: what is compared
+    watches     the series that a user's river detectors watch
     state       what is known of a run; snapshot: the same as bytes
 """
 
 from anomaly.monitor.limits import Limits
-from anomaly.monitor.monitor import DeadLetter, Forward, LogRecord, Outcome, PartitionMonitor
+from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome
+from anomaly.monitor.monitor import PartitionMonitor
 from anomaly.monitor.state import RunState
 
 __all__ = ["DeadLetter", "Forward", "Limits", "LogRecord", "Outcome", "PartitionMonitor", "RunState"]

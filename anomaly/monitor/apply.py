@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +12,7 @@ from anomaly.incidents.transition import Evidence, Source
 from anomaly.monitor.context import be_cautious
 from anomaly.monitor.judge import judge
 from anomaly.monitor.limits import Limits
+from anomaly.monitor.log import Outcome
 from anomaly.monitor.peers import note_message
 from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
@@ -25,9 +24,6 @@ from anomaly.monitor.restarts import (
 from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import Layout, StepMessage, home_key
-
-if TYPE_CHECKING:
-    from anomaly.monitor.monitor import Outcome
 
 
 def apply_steps(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from anomaly.monitor.log import LogRecord
 from anomaly.monitor.state import RunState
 from anomaly.records import LayoutMessage, StepMessage
-
-if TYPE_CHECKING:
-    from anomaly.monitor.monitor import LogRecord
 
 MAX_RECORDS = 256
 MAX_BYTES = 1 << 20
