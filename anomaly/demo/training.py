@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import jax
@@ -81,7 +82,9 @@ class Trainer:
         self, scenario: Scenario, begin: Checkpoint, end: int, saved: list[Checkpoint]
     ) -> Iterator[StepReport]:
         parameters, moments = begin.parameters, begin.moments
-        with self._watch_run(scenario.run) as run:
+        with closing(
+            self._watch_run(scenario.run)
+        ) as run:  # not `with run`: a process that is killed says no farewell
             if begin.step:
                 run.event("resume", step=begin.step)
             for step in range(begin.step + 1, end + 1):
@@ -101,6 +104,8 @@ class Trainer:
                     saved.append(Checkpoint(step, parameters, moments))
                     run.event("checkpoint_end", step=step)
                 yield StepReport(step, shown, lr, published - started, published)
+            if end == scenario.steps:
+                run.event("finished", outcome="completed")
 
 
 @jax.jit
