@@ -39,7 +39,7 @@ format: $(ALL)  ## let ruff rewrite what it can
 servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 	$(BIN)/python -m tests.install_servers
 
-bench: $(ALL)  ## print and write benchmarks/results.json: throughput, latency, overhead of the hook
+bench: servers  ## print and write benchmarks/results.json: throughput, latency, overhead of the hook
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove .venv and every cache

@@ -117,11 +117,10 @@ class Throughput:
 def _looks(worker: Worker, total: int) -> list[tuple[float, float]]:
     """(values judged, CPU-seconds) again and again, until all `total` values are judged."""
     deadline = time.monotonic() + LONGEST_SECONDS
-    looks: list[tuple[float, float]] = []
-    while not looks or looks[-1][0] < total:
+    looks = [(0.0, 0.0)]  # a topic judged before the first look is measured from the process's start
+    while looks[-1][0] < total:
         if worker.process.poll() is not None or time.monotonic() > deadline:
-            done = looks[-1][0] if looks else 0
-            raise RuntimeError(f"the worker judged {done:,.0f} of {total:,} values: {worker.last_words}")
+            raise RuntimeError(f"the worker judged {looks[-1][0]:,.0f} of {total:,} values: {worker.last_words}")
         looks.append((worker.metric("anomaly_values_total"), worker.cpu_seconds()))
         time.sleep(LOOK_SECONDS)
     return looks
