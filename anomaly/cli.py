@@ -13,8 +13,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
+from anomaly import __version__
 from anomaly.errors import AnomalyError, KafkaUnreachableError, MissingExtraError
 
 OK = 0
@@ -67,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="anomaly", description="An anomaly detector for training runs, over Kafka.")
-    parser.add_argument("--version", action="version", version=f"anomaly {_version()}")
+    parser = argparse.ArgumentParser(
+        prog="anomaly", description="An anomaly detector for training runs, over Kafka."
+    )
+    parser.add_argument("--version", action="version", version=f"anomaly {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     asked = next((word for word in given if not word.startswith("-")), None)
     for name, text in COMMANDS.items():
@@ -94,10 +96,3 @@ def _explained(error: Exception) -> int:
     for line in str(error).splitlines():
         sys.stderr.write(f"anomaly: {line}\n")
     return UNREACHABLE if isinstance(error, KafkaUnreachableError) else REFUSED
-
-
-def _version() -> str:
-    try:
-        return version("training-anomaly")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "0+unknown"

@@ -7,4 +7,5 @@ columns   a batch's columns become arrays; an error names file, row and column
 pieces    the arrays of adjacent rows
 layouts   a run's layout so far, and its values laid out by it
 records   rows become step records
+run       the records through the monitor
 """
