@@ -41,7 +41,7 @@ class Moment(msgspec.Struct, frozen=True):
     attempt: int
     time: float | None
     source: Source | None
-    last_checkpoint_step: int | None = None
+    checkpoints: tuple[int, ...] = ()
     tags: dict[str, str] | None = None
 
 
@@ -176,8 +176,7 @@ def _update_due(incident: OpenIncident, moment: Moment) -> bool:
 
 
 def _checkpoint_before(moment: Moment, first_step: int) -> int | None:
-    at = moment.last_checkpoint_step
-    return at if at is not None and at < first_step else None
+    return max((step for step in moment.checkpoints if step < first_step), default=None)
 
 
 def _transition(run: str, incident: OpenIncident, status: Status, moment: Moment) -> Transition:

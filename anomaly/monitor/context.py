@@ -12,6 +12,7 @@ CAUTION_READINGS = 30
 CAUTION_FACTOR = 2.0
 _LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
+CHECKPOINTS_KEPT = 16
 CAUTIOUS_EVENTS = frozenset(
     (
         "resume",
@@ -45,7 +46,7 @@ def note_events(state: RunState, events: tuple[Event, ...], step: int) -> None:
         if kind in CAUTIOUS_EVENTS:
             be_cautious(state)
         elif kind == "checkpoint_end":
-            context.last_checkpoint_step = _event_step(event, step)
+            context.checkpoints = [*context.checkpoints, _event_step(event, step)][-CHECKPOINTS_KEPT:]
         elif kind == "finished":
             context.outcome = str(event.get("outcome", "completed"))
 

@@ -88,7 +88,8 @@ class Context(msgspec.Struct):
     """Steps skipped in a row."""
     cautious_until: int = 0
     loss_changes: int = 0
-    last_checkpoint_step: int | None = None
+    checkpoints: list[int] = []
+    """The steps of the last checkpoints, oldest first: an onset may lie before the newest."""
     nonfinite_step: int | None = None
     """The step of the first non-finite record of the present excursion."""
     outcome: str | None = None
@@ -154,7 +155,7 @@ class RunState:
             attempt=self.attempt,
             time=record.time,
             source=record.source,
-            last_checkpoint_step=self.context.last_checkpoint_step,
+            checkpoints=tuple(self.context.checkpoints),
             tags=self.tags,
         )
 

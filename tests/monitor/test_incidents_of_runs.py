@@ -266,3 +266,17 @@ def test_a_loss_that_may_be_negative_is_charted_anew_and_its_jump_is_found() -> 
     incident = next(each for _, each in outcome.transitions if each.severity is Severity.WARNING)
     assert incident.kind == "loss_spike_persistent"
     assert 300 <= incident.step <= 325
+
+
+def test_the_checkpoint_to_go_back_to_is_the_last_before_the_onset_though_a_later_one_was_saved() -> None:
+    def climb(step: int, record: dict[str, Any]) -> None:
+        if step >= 400:
+            record["loss"] *= 1.003 ** (step - 400)
+        if step % 50 == 25:
+            record["events"] = [{"kind": "checkpoint_end", "step": step}]
+
+    (incident,) = opened(transitions_of(training(range(800), climb)))
+    assert incident.step > 425
+    checkpoint = incident.last_checkpoint_step
+    assert checkpoint is not None
+    assert 0 < incident.first_step - checkpoint <= 50
