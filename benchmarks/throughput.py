@@ -120,7 +120,9 @@ def _looks(worker: Worker, total: int) -> list[tuple[float, float]]:
     looks = [(0.0, 0.0)]  # a topic judged before the first look is measured from the process's start
     while looks[-1][0] < total:
         if worker.process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the worker judged {looks[-1][0]:,.0f} of {total:,} values: {worker.last_words}")
+            raise RuntimeError(
+                f"the worker judged {looks[-1][0]:,.0f} of {total:,} values: {worker.last_words}"
+            )
         looks.append((worker.metric("anomaly_values_total"), worker.cpu_seconds()))
         time.sleep(LOOK_SECONDS)
     return looks
