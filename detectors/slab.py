@@ -148,8 +148,10 @@ class Slab:
         return self._state.reshape(-1, FIELDS, LANES)
 
     def _adopt(self, profiles: NDArray[np.uint8]) -> None:
-        """Take a (longer) list of profiles: make room in the state, make scratch and constants anew."""
-        self.profiles = profiles
+        """Take a (longer) list of profiles: make room in the state, make scratch and constants anew.
+
+        `profiles` last: a thread that only looks (metrics do) never sees more slots than there is room for.
+        """
         width = -(-profiles.size // LANES) * LANES
         state = np.zeros(width * FIELDS, np.float32)
         state[: self._state.size] = self._state
@@ -159,6 +161,7 @@ class Slab:
         self._pads = (np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32))
         self.z, self.spike, self.shift = (pad[: profiles.size] for pad in self._pads)
         self._knobs = _knobs(profiles.tobytes(), self.budget)
+        self.profiles = profiles
 
     def _inverse(self, transform: Transform, y: float) -> float:
         """From the transformed unit back to the signal's own."""

@@ -67,6 +67,6 @@ def _latest(state: RunState, signal: str) -> float | None:
 
 
 def _worst_score(state: RunState) -> float | None:
-    if len(state.slab) == 0:
-        return None
-    return float(np.nan_to_num(np.abs([state.slab.spike, state.slab.shift])).max())
+    ratios = (state.slab.spike, state.slab.shift)  # another thread may be making room for new slots
+    worst = [float(np.nan_to_num(np.abs(ratio)).max()) for ratio in ratios if ratio.size]
+    return max(worst, default=None)
