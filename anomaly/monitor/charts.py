@@ -62,7 +62,7 @@ def _findings(state: RunState) -> list[Finding]:
         ratio = spike[slot] if abs(spike[slot]) >= abs(shift[slot]) else shift[slot]
         meaning = table.meanings[table.slot_signal[slot]]
         kind = meaning.up if ratio > 0 else meaning.down
-        if kind is not None:
+        if kind is not None and _matters(state, slot, meaning.least_change):
             by_kind.setdefault(kind, []).append(slot)
     _settle_breadth(table, by_kind)
     findings = []
@@ -72,6 +72,13 @@ def _findings(state: RunState) -> list[Finding]:
         stage = min(table.meanings[table.slot_signal[slot]].stage for slot in members)
         findings.append(Finding(kind, stage, slots, ratios, bool((np.abs(shift[slots]) >= 1).any())))
     return findings
+
+
+def _matters(state: RunState, slot: int, least_change: float) -> bool:
+    if not least_change:
+        return True
+    reading = state.slab.describe(slot)
+    return abs(reading.value - reading.expected) >= least_change
 
 
 def _settle_breadth(table: SeriesTable, by_kind: dict[str, list[int]]) -> None:

@@ -9,6 +9,8 @@ import enum
 from dataclasses import dataclass
 
 UNCHARTED = "uncharted"
+LEAST_SECONDS = 0.05
+"""A step that is less than this slower is at the mercy of whatever else its machine does."""
 
 
 class Stage(enum.IntEnum):
@@ -31,6 +33,8 @@ class Meaning:
     down: str | None = None
     count: bool = False
     """A number of non-finite values: anything above 0 is one."""
+    least_change: float = 0.0
+    """In the signal's own unit: a smaller change is nobody's concern, however many times the value it is."""
 
 
 _W, _A, _G, _L, _O = Stage.WEIGHT, Stage.ACTIVATION, Stage.GRADIENT, Stage.LOSS, Stage.OTHER
@@ -44,7 +48,7 @@ MEANINGS: dict[str, Meaning] = {
     "clip_coef": Meaning(UNCHARTED, _O),
     "skipped": Meaning(UNCHARTED, _O),
     "tokens": Meaning(UNCHARTED, _O),
-    "step_seconds": Meaning("seconds", _O, "throughput_drop"),
+    "step_seconds": Meaning("seconds", _O, "throughput_drop", least_change=LEAST_SECONDS),
     "data_seconds": Meaning(UNCHARTED, _O),
     "peak_memory_bytes": Meaning(UNCHARTED, _O),
     "input_hash": Meaning(UNCHARTED, _O),
