@@ -9,6 +9,7 @@ The modules in reading order, which is the order of the data:
 
     on the training host                          in the worker
     torch, jax   measure each layer               settings     what the worker is told
+    pending      steps not yet off the device
     hook         `Telemetry`, the training        worker       Kafka to monitor and back, saved state
                  loop's side                      monitor      one run's state: judging its series (detectors)
     rows         names to one row of float32      incidents    alarms become incidents with a history

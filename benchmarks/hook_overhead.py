@@ -58,7 +58,8 @@ def _overhead(name: str, make: Make, servers: str, groups: int) -> Row:
         _group(copies)  # compiled, warm
         took = np.array([_group(copies) for _ in range(groups)])  # (groups, steps, copies)
     without, with_hook, noise = (float(seconds) for seconds in took.min(axis=0).sum(axis=0))
-    note = f"without it two copies differ by {_percent(noise, without):+.1f} %; {1e3 * without / GROUP_STEPS:.0f} ms a step"
+    step = 1e3 * without / GROUP_STEPS
+    note = f"two copies without it differ by {_percent(noise, without):+.1f} %; a step takes {step:.0f} ms"
     return row(
         name, round(_percent(with_hook, without), 2), "% of the step", at_most=CEILING_PERCENT, note=note
     )
