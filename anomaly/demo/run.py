@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.05
 FAILED = 1
 TOPICS = Topics()
 
-NEXT = """Next:
+NEXT = """Next (first `. .venv/bin/activate` where make did the installing):
   anomaly broker & anomaly worker --development-broker     keep both running
   anomaly tail                                             follow the incidents
   anomaly runs list                                        which runs are watched
