@@ -14,7 +14,7 @@ from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.comparisons import compare, rank_alarm, waiting_values
-from anomaly.monitor.state import ARRIVALS, PendingStep, RankState, RunState
+from anomaly.monitor.state import ARRIVALS, Live, PendingStep, RankState, RunState
 
 FURTHER_MESSAGES = 4
 MISSING_MESSAGES = 10
@@ -63,15 +63,16 @@ def due_comparisons(state: RunState, moment: Moment) -> list[Alarm]:
     return alarms
 
 
-def live_ranks(state: RunState) -> list[int]:
+def live_ranks(state: RunState) -> Live:
     """0 … world_size - 1 where the place is known, else the ranks seen; without the missing."""
-    if state.live is not None:
-        return state.live
-    sizes = [rank.place.world_size for rank in state.ranks.values() if rank.place and rank.place.world_size]
-    expected = range(min(max(sizes), 1 << 20)) if sizes else sorted(state.ranks)
-    state.live = [
-        number for number in expected if number not in state.ranks or not state.ranks[number].missing
-    ]
+    if state.live is None:
+        sizes = [
+            rank.place.world_size for rank in state.ranks.values() if rank.place and rank.place.world_size
+        ]
+        size = max(sizes, default=None)
+        known = [number for number in state.ranks if size is None or number < size]
+        seen = [number for number in known if not state.ranks[number].missing]
+        state.live = Live(seen, unseen=0 if size is None else size - len(known))
     return state.live
 
 
@@ -80,13 +81,15 @@ def _due(state: RunState, pending: PendingStep) -> bool:
         if state.ranks[number].messages - sent >= FURTHER_MESSAGES:
             return True
     live = live_ranks(state)
-    if len(pending.values) >= len(live):
+    if live.unseen:
+        return False
+    if len(pending.values) >= len(live.seen):
         return True
     if state.newest_step is None or state.newest_step <= pending.step:
         return False  # nobody is past it, so who has not reported it has not reached it
-    for number in live:
-        rank = state.ranks.get(number)
-        if rank is None or rank.step is None or rank.step < pending.step or rank.attempt != state.attempt:
+    for number in live.seen:
+        rank = state.ranks[number]
+        if rank.step is None or rank.step < pending.step or rank.attempt != state.attempt:
             return False
     return True
 

@@ -95,6 +95,16 @@ class Context(msgspec.Struct):
     outcome: str | None = None
 
 
+class Live(msgspec.Struct, frozen=True):
+    """The ranks that a comparison waits for: those seen, and how many the world has that never reported.
+
+    A count, not a range: the size of the world is whatever a record says.
+    """
+
+    seen: list[int]
+    unseen: int
+
+
 class Excursion(msgspec.Struct):
     """How long findings of one kind have followed each other. `first_step` in millionths."""
 
@@ -144,8 +154,8 @@ class RunState:
     watchers: dict[str, RiverWatch] = field(default_factory=dict)
     saved_watchers: dict[str, bytes] = field(default_factory=dict)
     """River watches of a snapshot that no record has asked for yet."""
-    live: list[int] | None = None
-    """The ranks that a comparison waits for, worked out when first asked; not in the snapshot."""
+    live: Live | None = None
+    """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
 
     def moment(self, record: SlotRecord) -> Moment:
         """A record as its incidents need it."""

@@ -134,3 +134,13 @@ def test_what_waits_for_comparison_is_bounded() -> None:
     partition.process(log.records)
     waiting = sum(len(raw) for pending in partition.runs["r1"].pending for raw in pending.values.values())
     assert waiting <= 2 << 20
+
+
+def test_a_world_of_any_size_costs_nothing_and_its_unseen_ranks_are_waited_for() -> None:
+    records = of_ranks(range(20), 3, place={"world_size": 2_000_000_000})
+    partition = monitor()
+    partition.process(log_of(records).records)
+    state = partition.runs["r1"]
+    assert state.live is not None
+    assert state.live.unseen == 2_000_000_000 - 3
+    assert len(state.pending) <= 5, "four further messages end the waiting"
