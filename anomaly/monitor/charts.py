@@ -28,6 +28,8 @@ LASTING_READINGS = 3
 GAP_READINGS = 2
 """An excursion survives this many readings without its alarm."""
 BROAD_SHARE = 0.5
+MOVED_Z = 3.0
+"""A layer whose gradient is this many deviations up has moved with the others, if it is no alarm by itself."""
 WEAK_SUSPECT = 0.25
 """A suspect whose statistic is below this share of the strongest one's is named after the others."""
 SPIKE_READINGS = 2
@@ -64,7 +66,7 @@ def _findings(state: RunState) -> list[Finding]:
         kind = meaning.up if ratio > 0 else meaning.down
         if kind is not None and _matters(state, slot, meaning.least_change):
             by_kind.setdefault(kind, []).append(slot)
-    _settle_breadth(table, by_kind)
+    _settle_breadth(state, by_kind)
     findings = []
     for kind, members in by_kind.items():
         slots = np.array(members, np.intp)
@@ -81,16 +83,17 @@ def _matters(state: RunState, slot: int, least_change: float) -> bool:
     return abs(reading.value - reading.expected) >= least_change
 
 
-def _settle_breadth(table: SeriesTable, by_kind: dict[str, list[int]]) -> None:
-    """One gradient finding, not two: of the whole model when most layers jumped, of the layers when only some did."""
+def _settle_breadth(state: RunState, by_kind: dict[str, list[int]]) -> None:
+    """One gradient finding, not two: of the whole model when most layers moved, of the layers when only some did."""
     of_layers = by_kind.get("layer_gradient_spike")
     if not of_layers:
         return
-    norms = {name: np.count_nonzero(table.slot_signal == index) for index, name in enumerate(table.signals)}
-    hot = {int(table.slot_layer[slot]) for slot in of_layers}
-    having = max(norms.get("grad_norm", 0), norms.get("grad_absmax", 0))
+    table = state.table
+    gradients = table.slots_of(("grad_norm", "grad_absmax"))
+    moved = {int(table.slot_layer[slot]) for slot in gradients if state.slab.z[slot] >= MOVED_Z}
+    having = len(np.unique(table.slot_layer[gradients]))
     total = by_kind.pop("gradient_spike", [])
-    if len(hot) >= max(2, BROAD_SHARE * having):
+    if len(moved) >= max(2, BROAD_SHARE * having):
         del by_kind["layer_gradient_spike"]
         by_kind["gradient_spike"] = of_layers + total
     else:

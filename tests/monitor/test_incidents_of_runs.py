@@ -289,3 +289,17 @@ def test_slow_steps_are_told_where_the_time_lost_is_worth_a_look(seconds: float,
 
     kinds = [incident.kind for incident in opened(transitions_of(training(range(400), slow)))]
     assert kinds == ["throughput_drop"] * found
+
+
+def test_most_layers_jumping_together_is_one_spike_of_the_model_and_one_layer_alone_is_its_own() -> None:
+    def jump(layers: tuple[str, ...]) -> str:
+        def change(step: int, record: dict[str, Any]) -> None:
+            if step >= 300:
+                for name in layers:
+                    record["layers"][name]["grad_norm"] *= 30
+
+        (incident,) = {each.incident: each for each in transitions_of(training(range(330), change))}.values()
+        return incident.kind
+
+    assert jump(LAYERS) == "gradient_spike"
+    assert jump(LAYERS[2:3]) == "layer_gradient_spike"
