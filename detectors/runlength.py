@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Repeats", "RunLength"]
+__all__ = ["RunLength"]
 
 FACTOR: Final = 3
 
@@ -62,39 +62,4 @@ class RunLength:
             raise ValueError(f"a run-length state has a multiple of 8 bytes, got {len(state)}; was it cut?")
         rule = cls(len(state) // 8, minimum)
         rule._state[:] = np.frombuffer(state, np.int32).reshape(2, -1)
-        return rule
-
-
-class Repeats:
-    """The same value again and again, bit for bit: repeated batches, a stuck loss.  run = repetitions so far."""
-
-    def __init__(self, series: int, minimum: int = 3) -> None:
-        self._last = np.full(series, np.nan, np.float32)
-        self._rule = RunLength(series, minimum)
-
-    @property
-    def run(self) -> NDArray[np.int32]:
-        """Readings in a row that equalled the one before: int32 [n]."""
-        return self._rule.run
-
-    def judge(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Take one reading per series, float32 [n]; NaN and infinities change nothing.  As RunLength.judge."""
-        measured = np.isfinite(x)
-        ratio = self._rule.judge(x == self._last, measured)
-        np.copyto(self._last, x, where=measured)
-        return ratio
-
-    def dump(self) -> bytes:
-        """The state; `minimum` is not in it."""
-        return self._last.tobytes() + self._rule.dump()
-
-    @classmethod
-    def load(cls, state: bytes, minimum: int = 3) -> Repeats:
-        """Continue exactly as the dumped one; ValueError if the bytes are no state of it."""
-        if len(state) % 12:
-            raise ValueError(f"a repeats state has a multiple of 12 bytes, got {len(state)}; was it cut?")
-        series = len(state) // 12
-        rule = cls(series, minimum)
-        rule._last[:] = np.frombuffer(state[: 4 * series], np.float32)
-        rule._rule = RunLength.load(state[4 * series :], minimum)
         return rule

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detectors.climb import Climb
 from detectors.profiles import PROFILES, profile_index
 from detectors.river_watch import RiverWatch
-from detectors.runlength import Repeats, RunLength
+from detectors.runlength import RunLength
 from detectors.slab import Slab
 from tests.detectors.series import Floats
 
@@ -109,7 +109,6 @@ SUBJECTS: list[Subject] = [
     Subject(
         "run length", lambda: Small(RunLength(SERIES)), lambda s: Small(RunLength.load(s)), scale_free=False
     ),
-    Subject("repeats", lambda: Repeats(SERIES), Repeats.load, scale_free=True),
     _river("drift.ADWIN", {}),
     _river("drift.PageHinkley", {"threshold": 20.0}),
     _river("anomaly.GaussianScorer", {"grace_period": 50}, 0.999),

@@ -1,4 +1,4 @@
-"""Run lengths, repeated values, and river detectors behind the adapter."""
+"""Run lengths, and river detectors behind the adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from detectors.climb import Climb
 from detectors.river_watch import EPOCH, RiverWatch
-from detectors.runlength import Repeats, RunLength
+from detectors.runlength import RunLength
 
 
 def test_a_condition_alarms_at_the_minimum_and_three_times_a_healthy_run_later() -> None:
@@ -36,15 +36,8 @@ def test_a_minimum_of_no_reading_is_refused() -> None:
         RunLength(3, minimum=0)
 
 
-def test_the_same_value_three_times_again_is_a_repeat() -> None:
-    rule = Repeats(2)
-    values = [[1.5, 1.0], [1.5, 2.0], [1.5, 3.0], [1.5, 4.0]]
-    assert [(rule.judge(np.array(row, np.float32)) >= 1.0).tolist() for row in values][-1] == [True, False]
-    assert rule.run.tolist() == [3, 0]
-
-
-@pytest.mark.parametrize(("cls", "size"), [(RunLength, 8), (Repeats, 12), (Climb, 512)])
-def test_a_cut_state_is_refused(cls: type[RunLength] | type[Repeats] | type[Climb], size: int) -> None:
+@pytest.mark.parametrize(("cls", "size"), [(RunLength, 8), (Climb, 512)])
+def test_a_cut_state_is_refused(cls: type[RunLength] | type[Climb], size: int) -> None:
     with pytest.raises(ValueError, match=f"multiple of {size} bytes, got {size - 1}; was it cut"):
         cls.load(bytes(size - 1))
 
