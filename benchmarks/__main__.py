@@ -8,6 +8,7 @@ import platform
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ NAMES = {
     "hook": hook_overhead.NAMES,
 }  # fmt: skip
 """The rows of each section: those that could not be measured stand in the table all the same."""
+_stopping = threading.Event()
+"""Whether SIGTERM came."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +106,8 @@ def _section(name: str, measure: Callable[[], list[Row]], remarks: list[str]) ->
     try:
         rows = measure()
     except Exception as error:
+        if _stopping.is_set():  # a compiled library may swallow the interrupt and raise an error of its own
+            raise KeyboardInterrupt from error
         traceback.print_exc()
         remarks.append(f"{name} could not be measured: {error}")
         rows = [row(each, None, "") for each in NAMES[name]]
@@ -121,6 +126,7 @@ def _introduce(server: Broker) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _stopping.set()
     signal.raise_signal(signal.SIGINT)  # one way out for both: asyncio ends its tasks in order
 
 
