@@ -97,7 +97,8 @@ class SeriesTable:
 
     def slots_of(self, signals: Iterable[str]) -> NDArray[np.intp]:
         """The layers' slots of these signals, in slot order."""
-        wanted = [index for index, name in enumerate(self.signals) if name in set(signals)]
+        names = set(signals)
+        wanted = [index for index, name in enumerate(self.signals) if name in names]
         return np.flatnonzero(np.isin(self.slot_signal, wanted))
 
     def slot_of(self, layer: str, signal: str) -> int | None:

@@ -303,3 +303,15 @@ def test_most_layers_jumping_together_is_one_spike_of_the_model_and_one_layer_al
 
     assert jump(LAYERS) == "gradient_spike"
     assert jump(LAYERS[2:3]) == "layer_gradient_spike"
+
+
+@pytest.mark.parametrize(
+    ("signal", "kind"), [("weight_nonfinite", "nonfinite_weight"), ("nonfinite", "nonfinite_unknown")]
+)
+def test_a_count_of_non_finite_values_above_zero_is_one_and_zero_is_none(signal: str, kind: str) -> None:
+    def count(step: int, record: dict[str, Any]) -> None:
+        for name, of_layer in record["layers"].items():
+            of_layer[signal] = 3 if step >= 50 and name == "h.1" else 0
+
+    (incident,) = transitions_of(training(range(60), count))
+    assert (incident.kind, incident.layer, incident.step) == (kind, "h.1", 50)
