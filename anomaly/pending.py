@@ -19,8 +19,12 @@ from anomaly.hook import Telemetry
 
 _log = logging.getLogger(__name__)
 
-MOST_PENDING = 8
-"""Steps that may be on their way; with more, the oldest is reported without what has not arrived."""
+MOST_PENDING = 64
+"""Steps that may be on their way; with more, the oldest is reported without what has not arrived.
+
+A loop that never reads a number from the device runs ahead of it: XLA lets 32 computations be in flight, a CUDA graph
+of a small model as many steps as the stream's queue holds.
+"""
 
 
 class Reading(Protocol):

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anomaly.pending import MOST_PENDING
+
 Decode = Callable[[NDArray[np.float32]], tuple[dict[str, float], NDArray[np.float32] | None]]
 
 
@@ -32,11 +34,11 @@ class Slot:
 
 
 class PinnedRing:
-    """A few pinned buffers, used in turn. The first copies allocate them; later ones allocate nothing."""
+    """Pinned buffers, used in turn. As many as were ever needed at once are made; later copies allocate nothing."""
 
     def __init__(
         self,
-        slots: int = 4,
+        slots: int = MOST_PENDING,
         *,
         make_buffer: Callable[[int], Tensor] | None = None,
         make_arrival: Callable[[], Arrival] | None = None,

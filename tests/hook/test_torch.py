@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.optim import Optimizer  # noqa: E402
 
 from anomaly import SettingsError, Telemetry  # noqa: E402
-from anomaly.pending import Pending  # noqa: E402
+from anomaly.pending import MOST_PENDING, Pending  # noqa: E402
 from anomaly.torch import Watch, watch  # noqa: E402
 from anomaly.torch_device import DeviceReading, PinnedRing  # noqa: E402
 from anomaly.torch_layers import Layers  # noqa: E402
@@ -559,7 +559,7 @@ def test_steps_on_their_way_are_reported_in_order_and_at_the_latest_at_the_end(b
 
     telemetry = Telemetry("r1", sender=broker.connect, pacing=FAST)
     pending = Pending(telemetry)
-    readings = [Late() for _ in range(12)]
+    readings = [Late() for _ in range(MOST_PENDING + 4)]
     for step, reading in enumerate(readings):
         if step == 3:
             readings[0].arrived = True
@@ -568,6 +568,6 @@ def test_steps_on_their_way_are_reported_in_order_and_at_the_latest_at_the_end(b
     pending.finish(0.0)
     telemetry.close()
     records = read(broker.messages)
-    assert [record.step for record in records] == list(range(12))
-    assert [record.step for record in records if "x" in record.model] == [0, 11]
-    assert pending.missed == 10
+    assert [record.step for record in records] == list(range(MOST_PENDING + 4))
+    assert [record.step for record in records if "x" in record.model] == [0, MOST_PENDING + 3]
+    assert pending.missed == MOST_PENDING + 2
