@@ -177,6 +177,7 @@ class WorkerMetrics:
             "anomaly_assigned_partitions", "Telemetry partitions this worker reads."
         )
         self.live_runs = self._gauge("anomaly_runs", "Runs whose state this worker holds.")
+        self.silent_runs = self._gauge("anomaly_silent_runs", "Runs that went silent and did not come back.")
         self.rebalances = self._counter(
             "anomaly_rebalances_total", "Assignments of partitions to this worker."
         )

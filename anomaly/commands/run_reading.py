@@ -131,7 +131,7 @@ def view_of(saved: Saved, now_unix_seconds: float) -> RunView:
         ranks=len(state.ranks),
         series=state.table.slots,
         tags=dict(state.tags or {}),
-        open=[_open(incident) for incident in state.book.open],
+        open=[_open(incident) for incident in state.open_incidents],
         levels=[
             level for slot in state.table.model_slots.values() if (level := _level(state, slot)) is not None
         ],

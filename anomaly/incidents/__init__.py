@@ -1,7 +1,7 @@
 """From alarms to incidents: one per cause and run, opened, updated, resolved. Pure: no I/O, no clock.
 
 Reading order: transition (what travels), kinds (severity, words, advice), alarm (what comes in), book (the rules),
-text (one line for people).
+timer_book (the same for what only time opens), text (one line for people).
 """
 
 from anomaly.incidents.alarm import Alarm

@@ -95,12 +95,16 @@ class IncidentBook(msgspec.Struct):
         """Close what is open: the run started over, or finished."""
         return [self._resolved(run, incident, moment) for incident in tuple(self.open)]
 
+    def next_ordinal(self, kind: str) -> int:
+        """What the next incident of a kind counts as."""
+        return self.ordinals.get(kind, 0) + 1
+
     def _incident_of(self, alarm: Alarm) -> OpenIncident | None:
         group = KINDS[alarm.kind].cause_group
         return next((incident for incident in self.open if KINDS[incident.kind].cause_group == group), None)
 
     def _opened(self, run: str, alarm: Alarm, moment: Moment, last_good_step: int | None) -> Transition:
-        ordinal = self.ordinals[alarm.kind] = self.ordinals.get(alarm.kind, 0) + 1
+        ordinal = self.ordinals[alarm.kind] = self.next_ordinal(alarm.kind)
         incident = OpenIncident(
             incident=incident_identity(run, moment.attempt, alarm.kind, moment.step, ordinal),
             kind=alarm.kind,

@@ -133,6 +133,7 @@ def _start_over(state: RunState) -> None:
     state.context.nonfinite_step = None
     state.context.skipped = 0
     state.context.outcome = None
+    state.context.paused = {}
     state.slab.restart()
     state.climb.restart()
     be_cautious(state)

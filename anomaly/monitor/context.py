@@ -13,6 +13,8 @@ CAUTION_FACTOR = 2.0
 _LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
+PAUSE_ENDS = 2
+"""Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
 CAUTIOUS_EVENTS = frozenset(
     (
         "resume",
@@ -38,11 +40,23 @@ def be_cautious(state: RunState) -> None:
     state.context.cautious_until = state.readings + CAUTION_READINGS
 
 
+PAUSES = {
+    "pause": "pause",
+    "eval_start": "eval",
+    "eval_end": "eval",
+    "checkpoint_start": "checkpoint",
+    "checkpoint_end": "checkpoint",
+}
+"""Events that begin or end a pause without records, and what the pause is for."""
+
+
 def note_events(state: RunState, events: tuple[Event, ...], step: int) -> None:
     """Take what the run says of itself. An event of an unknown kind, or without its fields, explains nothing."""
     context = state.context
     for event in events:
         kind = event["kind"]
+        if kind in PAUSES:
+            _note_pause(state, kind, event)
         if kind in CAUTIOUS_EVENTS:
             be_cautious(state)
         elif kind == "checkpoint_end":
@@ -82,6 +96,27 @@ def lr_offset(state: RunState, values: dict[str, float]) -> float:
 def _jumped(context: Context, lr: float) -> bool:
     known = context.lr
     return known is not None and known > 0 and lr > 0 and not 1 / _LR_JUMP < lr / known < _LR_JUMP
+
+
+def _note_pause(state: RunState, kind: str, event: Event) -> None:
+    """Begin or end a declared pause. It is over, too, two readings on: the run goes on without having said so."""
+    paused = {name: since for name, since in state.context.paused.items() if name != PAUSES[kind]}
+    if not kind.endswith("_end"):
+        paused[PAUSES[kind]] = (state.readings, _seconds(event.get("seconds")))
+    state.context.paused = paused
+
+
+def declared_pauses(state: RunState) -> list[float | None]:
+    """The seconds of each declared pause that the run is in; None for one without a length."""
+    return [
+        seconds for reading, seconds in state.context.paused.values() if state.readings - reading < PAUSE_ENDS
+    ]
+
+
+def _seconds(stated: object) -> float | None:
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 <= stated < math.inf:
+        return None
+    return float(stated)
 
 
 def _event_step(event: Event, step: int) -> int:

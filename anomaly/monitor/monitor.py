@@ -199,6 +199,7 @@ def cold(state: RunState) -> RunState:
         layouts=state.layouts,
         first_time=state.first_time,
         book=state.book,
+        timers=state.timers,
     )
 
 

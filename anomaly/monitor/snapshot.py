@@ -3,7 +3,7 @@
 The bytes are one MessagePack map: `version`, what identifies the run, and every part of `RunState`; arrays are raw
 little-endian bytes inside it. A reader of version N also reads N - 1; fields it does not know are ignored, fields that
 are missing have defaults. `marks` are what may differ between two histories with the same effect: source offset,
-revision, forwarding offsets.
+revision, forwarding offsets. So may `timers`, whose clock is the worker's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from anomaly.monitor.state import (
     PendingStep,
     RankState,
     RunState,
+    Timers,
 )
 from anomaly.records import Fork, Layout
 from detectors.climb import Climb
@@ -67,6 +68,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     last_values: list[float] = []
     watchers: dict[str, bytes] = {}
     book: IncidentBook = msgspec.field(default_factory=IncidentBook)
+    timers: Timers | None = None
 
 
 class _Version(msgspec.Struct):
@@ -79,7 +81,7 @@ _version_decoder = msgspec.msgpack.Decoder(_Version)
 
 
 def dump(state: RunState, *, marks: bool = True) -> bytes:
-    """The state as bytes. Without `marks`, two states of the same effect are the same bytes."""
+    """The state as bytes. Without `marks` and timers, two states of the same effect are the same bytes."""
     return _encoder.encode(
         _Saved(
             version=VERSION,
@@ -109,6 +111,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             last_values=state.last_values,
             watchers={**state.saved_watchers, **{name: each.dump() for name, each in state.watchers.items()}},
             book=state.book,
+            timers=state.timers if marks else None,
         )
     )
 
@@ -156,4 +159,5 @@ def _restored(saved: _Saved) -> RunState:
         last_values=saved.last_values,
         saved_watchers=saved.watchers,
         book=saved.book,
+        timers=saved.timers,
     )

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.book import IncidentBook, Moment
+from anomaly.incidents.book import IncidentBook, Moment, OpenIncident
+from anomaly.incidents.timer_book import TimerBook
 from anomaly.incidents.transition import Source
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
@@ -93,6 +94,28 @@ class Context(msgspec.Struct):
     nonfinite_step: int | None = None
     """The step of the first non-finite record of the present excursion."""
     outcome: str | None = None
+    paused: dict[str, tuple[int, float | None]] = {}
+    """Pauses that the run declared, by what they are for: the reading at the time, their seconds where stated."""
+
+
+class Timers(msgspec.Struct, omit_defaults=True):
+    """What the timers know of the run (`timers`); the record path never reads it. Seconds are those that count."""
+
+    messages: int = 0
+    """The run's count of messages when the timers last looked."""
+    attempt: int = 0
+    quiet: float = 0.0
+    """Seconds without a record, when that was last saved."""
+    intervals: list[float] = []
+    """The last seconds between records."""
+    longest: list[float] = []
+    """The two longest of them ever, in ascending order."""
+    paused: bool = False
+    longest_pause: float = 0.0
+    """The longest declared pause that the run came back from."""
+    waited: float = 0.0
+    """Seconds that ranks of the world have not come, while others reported."""
+    book: TimerBook = msgspec.field(default_factory=TimerBook)
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -154,6 +177,8 @@ class RunState:
     watchers: dict[str, RiverWatch] = field(default_factory=dict)
     saved_watchers: dict[str, bytes] = field(default_factory=dict)
     """River watches of a snapshot that no record has asked for yet."""
+    timers: Timers | None = None
+    """None until the timers see the run's first record."""
     live: Live | None = None
     """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
 
@@ -168,6 +193,11 @@ class RunState:
             checkpoints=tuple(self.context.checkpoints),
             tags=self.tags,
         )
+
+    @property
+    def open_incidents(self) -> list[OpenIncident]:
+        """All that is open, whoever opened it."""
+        return [*self.book.open, *(self.timers.book.open if self.timers is not None else ())]
 
     @property
     def multiple_ranks(self) -> bool:

@@ -5,6 +5,7 @@ Reading order:
     preflight   (admin)                         what must be true of Kafka before anything starts
     app         (faust_app, transport, …)       the worker on Faust: what runs when
     stream      (partition_book, letters)       what becomes of a batch
+    end_in_sight                                which seconds count for the timers
     outbox                                      what leaves, in order, acknowledged
     saver       (store, starts, repeats)        states written and offsets committed; how they are found again
     process                                     log, health server and exit code around it all

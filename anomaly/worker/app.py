@@ -5,7 +5,8 @@ One lock, `turn`, keeps processing, the dump of states and the change of partiti
     assigned      forget what left; Faust recovers the states of the rest from the changelog (`store`)
     recovered     commits and sent incidents are read, books opened, a first commit made where there was none
     a batch       judged, what comes of it put into the outbox (`stream`)
-    every second  a rolling save (`saver`); four times a second a look at the clock, the lease, the topic
+    every second  a rolling save (`saver`); four times a second a look at the clock, the lease, the topic;
+                  twice a second the timers of the runs (`end_in_sight`)
     revoked, end  everything is saved, within two seconds
 """
 
@@ -33,6 +34,7 @@ from anomaly.worker.stream import Stream
 from anomaly.worker.transport import BatchSchema, Consumer, Producer
 
 LOOK_SECONDS = 0.25
+TICK_SECONDS = 0.5
 SAVE_SECONDS = 2.0
 """For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
 
@@ -76,6 +78,7 @@ class Worker:
         self.store.on_recovered = guarded(self.recovered)
         app.agent(source, name="judge")(guarded(self.consume))
         app.timer(LOOK_SECONDS)(guarded(self.look))
+        app.timer(TICK_SECONDS)(guarded(self.tick))
         app.timer(self.settings.snapshot_seconds)(guarded(self.save))
         app.on_partitions_revoked.connect(guarded(self.revoked))
         app.on_partitions_assigned.connect(guarded(self.assigned))
@@ -152,6 +155,12 @@ class Worker:
                     f"topic {self.topics.telemetry}, partition {partition} ends at offset {end}, and this worker has "
                     f"read up to {self.stream.books[partition].position}: the topic was made anew. Use another --group",
                 )
+
+    async def tick(self) -> None:
+        """Time passes, for what no record brings."""
+        if self.settled:
+            async with self.turn:
+                self.stream.tick(lambda at: self.consumer.fetched(TP(self.topics.telemetry, at)))
 
     async def save(self) -> None:
         """The rolling save."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import faust
@@ -26,6 +27,20 @@ class BatchApp(faust.App):
         super().__init__(*args, **kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One partition's latest answer to a fetch."""
+
+    stamp: int
+    """Another one for every answer; a wall clock's, so only that it changes says something."""
+    end: int
+    """Where the partition ended then."""
+    position: int
+    """Where the next fetch begins: records, and what transactions leave behind them, are read up to here."""
+    delivered: int | None = None
+    """The offset after the last record that the agent was given."""
+
+
 class ConsumerThread(stock.AIOKafkaConsumerThread):
     """Stock, with what the module's docstring says."""
 
@@ -45,6 +60,17 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         """How many partitions `topic` has, by the latest metadata."""
         found = self._ensure_consumer()._client.cluster.partitions_for_topic(topic)
         return len(found) if found else None
+
+    def fetched(self, tp: TP) -> Fetched | None:
+        """The latest answer to a fetch of `tp`; None before the first, or when it is not ours."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or KafkaTopicPartition(*tp) not in assignment.tps:
+            return None
+        state = assignment.state_value(KafkaTopicPartition(*tp))
+        if state.timestamp is None or not state.has_valid_position:
+            return None
+        return Fetched(state.timestamp, state.highwater, state.position)
 
     async def commit_with(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Commit offsets with metadata; False when a rebalance makes that impossible now. Raises `KafkaError`."""

@@ -51,6 +51,10 @@ class Continuity:
         self._next = dict(positions)
         self._read_again.clear()
 
+    def delivered(self, tp: TP) -> int | None:
+        """The offset after the last record delivered; None for a partition that is not read."""
+        return self._next.get(tp)
+
     def accept(self, tp: TP, records: list[Any]) -> Batch | ReadAgain | None:
         """What to do with fetched `records` (not empty): deliver a batch, read again, or nothing."""
         expected = self._next.get(tp)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anomaly.monitor import PartitionMonitor, snapshot
+from anomaly.monitor.timers import PartitionTimers
 from anomaly.worker.commits import CommitMetadata
 
 
@@ -46,13 +47,20 @@ class PartitionBook:
     dirty: dict[str, Uncovered] = field(default_factory=dict)
     in_flight: dict[str, Uncovered] = field(default_factory=dict)
     committed: tuple[int, str] | None = None
+    timers: PartitionTimers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.timers = PartitionTimers(self.partition, self.monitor.runs)
 
     def replay(self, until: int, incidents: int, end: int) -> None:
         """Records below `until` may be a replay; the transitions of such stand from `incidents` to `end`."""
         self.replay_until, self.incidents_before, self.incidents_end = until, incidents, end
 
     def advance(self, position: int, touched: Mapping[str, int], now: float) -> None:
-        """A batch up to `position` was processed and changed `touched` runs (run → its lowest offset applied)."""
+        """A batch up to `position` was processed and changed `touched` runs (run → its lowest offset applied).
+
+        A timer changes runs, too: then `position` is what it was and the offsets are `timers.NO_RECORD`.
+        """
         incidents = self._incidents_from()
         for run, offset in touched.items():
             known = self.dirty.get(run)
@@ -77,7 +85,10 @@ class PartitionBook:
 
     def put_back(self) -> None:
         """The save was given up: what was in flight is dirty, from where it was."""
-        self.dirty.update(self.in_flight)
+        for run, older in self.in_flight.items():
+            newer = self.dirty.get(run, older)
+            offset = min(older.offset, newer.offset)  # the newer one where only a timer had changed the state
+            self.dirty[run] = Uncovered(offset, older.incidents, older.since)
         self.in_flight.clear()
 
     def commit(self) -> tuple[int, str]:

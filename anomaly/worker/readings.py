@@ -42,7 +42,7 @@ class RunReader:
             steps_per_second=self._rate(state),
             worst_score=_worst_score(state),
             attempt=state.attempt,
-            incidents_open=Counter(incident.severity for incident in list(state.book.open)),
+            incidents_open=Counter(incident.severity for incident in state.open_incidents),
         )
 
     def _rate(self, state: RunState) -> float | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from anomaly.connection import Connection
 from anomaly.errors import KafkaUnreachableError
+from anomaly.incidents.transition import Transition, decode_transition
+from anomaly.monitor.timers import TIMER_DETECTOR
 from anomaly.topics import PREFLIGHT_KEY
 
 READ_SECONDS = 60.0
@@ -23,6 +25,7 @@ log = logging.getLogger("anomaly.worker")
 class _Identity(msgspec.Struct):
     incident: str
     transition: int
+    detector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class SentBefore:
 
     end: int
     transitions: set[tuple[str, int]]
+    of_timers: list[Transition] = field(default_factory=list)
+    """Those that no replay brings again, in order, whole."""
 
 
 async def sent_before(servers: str, topic: str, starts: Mapping[int, int | None]) -> dict[int, SentBefore]:
@@ -75,15 +80,18 @@ async def _read(
         for tp, records in (await consumer.getmany(*unread, timeout_ms=200)).items():
             for record in records:
                 if record.key != PREFLIGHT_KEY:
-                    _note(record.value, found[tp].transitions)
+                    note_sent(record.value, found[tp])
         unread = {tp for tp in unread if await consumer.position(tp) < ends[tp]}
     return {tp.partition: before for tp, before in found.items()}
 
 
-def _note(value: bytes | None, transitions: set[tuple[str, int]]) -> None:
+def note_sent(value: bytes | None, found: SentBefore) -> None:
+    """Take in one record of the incidents topic."""
     try:
         identity = msgspec.json.decode(value or b"", type=_Identity)
+        if identity.detector == TIMER_DETECTOR:
+            found.of_timers.append(decode_transition(value or b""))
     except msgspec.MsgspecError as error:
         log.warning("the incidents topic has a record that is no transition: %s", error)
         return
-    transitions.add((identity.incident, identity.transition))
+    found.transitions.add((identity.incident, identity.transition))

@@ -13,7 +13,9 @@ from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
 from anomaly.monitor.restarts import Admission
 from anomaly.settings import Settings
+from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
+from anomaly.worker.end_in_sight import EndInSight
 from anomaly.worker.guard import ExitCode, die
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
@@ -36,6 +38,7 @@ class Stream:
     ) -> None:  # fmt: skip
         self.books: dict[int, PartitionBook] = {}
         self.partitions = partitions
+        self._ends: dict[int, EndInSight] = {}
         self._settings = settings
         self._topics = settings.topics
         self._limits = limits_of(settings)
@@ -50,15 +53,18 @@ class Stream:
         gone = self.books.keys() - kept
         self._metrics.set_lags({}, gone)
         for partition in gone:
-            del self.books[partition]
+            del self.books[partition], self._ends[partition]
 
     def open(self, partition: int, runs: dict[str, RunState], start: Start, before: SentBefore) -> None:
         """Begin a partition whose states are recovered."""
         monitor = PartitionMonitor(partition, self.partitions, self._limits, runs)
         book = PartitionBook(partition, self.partitions, monitor, start.offset)
         book.repeats = before.transitions
+        for sent in before.of_timers:
+            book.timers.adopt(sent)
         book.replay(until=start.end, incidents=min(start.metadata.incidents or 0, before.end), end=before.end)
         self.books[partition] = book
+        self._ends[partition] = EndInSight(self._clock())
         self._metrics.lag.labels(str(partition)).set(0)
 
     def report_unreadable(self, found: UnreadableSnapshot) -> None:
@@ -87,8 +93,18 @@ class Stream:
         started = self._clock()
         outcome = book.monitor.process(batch.records)
         book.advance(batch.records[-1].offset + 1, outcome.touched, started)
+        book.timers.arrivals.update(outcome.touched)
         self._send(book, outcome)
         self._count(batch, outcome, self._clock() - started)
+
+    def tick(self, fetched: Callable[[int], Fetched | None]) -> None:
+        """Let time pass for the timers. `fetched` gives the latest answer to a fetch of a partition."""
+        now = self._clock()
+        for partition, book in self.books.items():
+            seconds = self._ends[partition].seconds(now, fetched(partition), book.position)
+            outcome = book.timers.tick(seconds, self._wall_clock())
+            book.advance(book.position, outcome.touched, now)
+            self._send(book, outcome)
 
     def _send(self, book: PartitionBook, outcome: Outcome) -> None:
         for key, transition in outcome.transitions:
@@ -139,6 +155,7 @@ class Stream:
         self._metrics.set_lags(lags)
         self._metrics.partitions.set(len(self.books))
         self._metrics.live_runs.set(sum(len(book.monitor.runs) for book in self.books.values()))
+        self._metrics.silent_runs.set(sum(len(book.timers.silent) for book in self.books.values()))
         self._metrics.snapshot_age.set(
             max((book.longest_waiting(now) for book in self.books.values()), default=0)
         )

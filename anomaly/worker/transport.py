@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import faust
@@ -23,7 +24,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
-from anomaly.worker.consumer_thread import BatchApp, ConsumerThread
+from anomaly.worker.consumer_thread import BatchApp, ConsumerThread, Fetched
 from anomaly.worker.continuity import Batch, Continuity
 
 SCHEME = "batchkafka"
@@ -88,6 +89,11 @@ class Consumer(stock.Consumer):
     def partition_count(self, topic: str) -> int | None:
         """How many partitions `topic` has, by the latest metadata; None while that is not known."""
         return self._thread.partition_count(topic)
+
+    def fetched(self, tp: TP) -> Fetched | None:
+        """See `ConsumerThread.fetched`."""
+        found = self._thread.fetched(tp)
+        return None if found is None else replace(found, delivered=self.continuity.delivered(tp))
 
     def taken(self, batch: Batch) -> None:
         """The agent took `batch` out of its queue."""
