@@ -5,7 +5,8 @@ The modules in reading order, which is the order of the data:
     signals      what may be measured, by name and unit
     records      what travels: step records, the layout they follow, a rank's place, a run's fork
     codec        the compact form;  json_records: the form for everyone else
-    topics       topic names, keys, partitions;  connection: how every Kafka client reaches the brokers
+    topics       topic names, keys, partitions
+    connection   how every Kafka client reaches the brokers;  refusals: what their errors mean
 
     on the training host                          in the worker
     torch, jax   measure each layer               settings     what the worker is told
@@ -23,6 +24,7 @@ The modules in reading order, which is the order of the data:
 What a training script needs is here; importing it brings numpy and msgspec, and Kafka's client only once it is used.
 """
 
+from anomaly.connection import Connection
 from anomaly.errors import (
     AnomalyError,
     KafkaUnreachableError,
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError",
+    "Connection",
     "Fork",
     "KafkaUnreachableError",
     "Layout",

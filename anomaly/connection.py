@@ -1,32 +1,65 @@
 """How every Kafka client of this project reaches the brokers: the hook, the worker and the commands alike.
 
-aiokafka gives one error for a wrong password, an unknown certificate and a closed port; the reason stands only in its
-log. `ThreadLog` keeps that reason, and keeps the log itself quiet where a client of ours is a guest in someone's
-training process.
+`Connection` is the one place that knows addresses and logins, and `anomaly.credentials.kafka_options` makes of it what
+a client takes. Its fields are settings of the same names (`anomaly.settings`), so one vocabulary holds for
+``anomaly.toml``, the environment and flags; `connection_from` reads it for the hook, which has the environment alone.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 from anomaly.errors import SettingsError
+from anomaly.settings_checks import servers as check_servers
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
-_NOISY = ("aiokafka", "asyncio")
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER")
+MASKED = "********"
+_READABLE = ("PLAIN", "OAUTHBEARER")  # mechanisms whose secret travels as it is
+
+
+class Secret(str):
+    """A text whose `repr` is stars, so that no dataclass, dictionary or traceback with local variables shows it.
+
+    >>> {"password": Secret("hunter2")}
+    {'password': '********'}
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASKED) if self else "''"
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the brokers are: ``host:port,host:port``. Raises `SettingsError` with every malformed entry."""
+    """Where the brokers are and how to log in. Raises `SettingsError` with everything that is wrong.
+
+    ``bootstrap_servers``      ``host:port,host:port``
+    ``security_protocol``      one of `PROTOCOLS`, as Kafka names its listeners: TLS or not, login or not
+    ``sasl_mechanism``         one of `MECHANISMS`; the last two only over TLS
+    ``sasl_username``          with ``sasl_password`` or, better, ``sasl_password_file``, whose last line end is dropped
+    ``sasl_token_file``        for OAUTHBEARER; read anew for each connection
+    ``tls_ca_file``            PEM, the authorities to trust; empty: the system's
+    ``tls_certificate_file``   PEM, our own certificate (mutual TLS), with ``tls_key_file`` unless the key is in it
+    """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP_SERVERS
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: str = Secret()
+    sasl_password_file: str = ""
+    sasl_token_file: str = ""
+    tls_ca_file: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
 
     def __post_init__(self) -> None:
-        problems = [_problem(server) for server in self.servers if _problem(server)]
+        object.__setattr__(self, "sasl_password", Secret(self.sasl_password))
+        problems = self._problems()
         if problems:
             raise SettingsError(problems)
 
@@ -39,53 +72,70 @@ class Connection:
         """
         return [server.strip() for server in self.bootstrap_servers.split(",")]
 
-    def kafka_options(self) -> dict[str, Any]:
-        """Keyword arguments that every aiokafka client takes."""
-        return {"bootstrap_servers": self.servers}
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted and the broker's certificate checked."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def sasl(self) -> bool:
+        """Whether the client logs in by name or token."""
+        return self.security_protocol.startswith("SASL_")
+
+    def _problems(self) -> list[str]:
+        problems = []
+        wrong = check_servers(self.bootstrap_servers)
+        if wrong:
+            problems.append(f"bootstrap_servers: {wrong}")
+        if self.security_protocol not in PROTOCOLS:
+            known = ", ".join(PROTOCOLS)
+            return [*problems, f"security_protocol: got {self.security_protocol!r}; give one of {known}"]
+        unused = self._unused()
+        if unused:
+            problems.append(
+                f"security_protocol: {self.security_protocol} makes no use of {', '.join(unused)}; give SASL_SSL (or "
+                "what the listener is), or leave them out"
+            )
+        if self.tls_key_file and not self.tls_certificate_file:
+            problems.append("tls_key_file: is the key of no certificate; give tls_certificate_file too")
+        return problems + (self._login_problems() if self.sasl else [])
+
+    def _unused(self) -> list[str]:
+        """Settings for encryption or login that the protocol would silently not use."""
+        names = [field.name for field in fields(self)]
+        given = {name for name in names if name != "sasl_mechanism" and getattr(self, name)}
+        unused = set() if self.sasl else {name for name in given if name.startswith("sasl_")}
+        return sorted(unused if self.tls else unused | {name for name in given if name.startswith("tls_")})
+
+    def _login_problems(self) -> list[str]:
+        mechanism = self.sasl_mechanism
+        if mechanism not in MECHANISMS:
+            return [f"sasl_mechanism: got {mechanism!r}; give one of {', '.join(MECHANISMS)}"]
+        problems = []
+        if mechanism in _READABLE and not self.tls:
+            problems.append(
+                f"sasl_mechanism: {mechanism} sends the secret as it is, and {self.security_protocol} does not encrypt "
+                "it; use SASL_SSL, or SCRAM-SHA-512"
+            )
+        if mechanism == "OAUTHBEARER":
+            if not self.sasl_token_file:
+                problems.append(
+                    "sasl_token_file: is needed for OAUTHBEARER; give the file that holds the token"
+                )
+            return problems
+        if not self.sasl_username:
+            problems.append(f"sasl_username: is needed for {self.security_protocol}")
+        if bool(self.sasl_password) == bool(self.sasl_password_file):
+            which = "both are given" if self.sasl_password else "neither is given"
+            problems.append(
+                f"sasl_password: {which}; give either ANOMALY_SASL_PASSWORD or sasl_password_file"
+            )
+        return problems
 
 
-def _problem(server: str) -> str:
-    host, _, port = server.rpartition(":")
-    if host and port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535:
-        return ""
-    return f"bootstrap_servers: got {server!r}, host:port is needed (several with commas), port 1 to 65535"
-
-
-class ThreadLog(logging.Filter):
-    """While entered, keep what aiokafka logs from this thread out of the log, and remember the latest complaint.
-
-    Other threads' records pass untouched: the training process may use aiokafka for purposes of its own.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.latest = ""
-        self._thread: int | None = None
-        self._loggers: list[logging.Logger] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for this thread's records."""
-        if record.thread != self._thread:
-            return True
-        if record.levelno >= logging.WARNING:
-            self.latest = record.getMessage()
-        return False
-
-    def __enter__(self) -> Self:
-        # A filter acts only on the logger it was added to, so each of aiokafka's needs it; import aiokafka first.
-        self._thread = threading.get_ident()
-        self._loggers = [logging.getLogger(name) for name in _names()]
-        for logger in self._loggers:
-            logger.addFilter(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for logger in self._loggers:
-            logger.removeFilter(self)
-
-
-def _names() -> list[str]:
-    known = list(logging.Logger.manager.loggerDict)
-    return [name for name in known if name.partition(".")[0] in _NOISY]
+def connection_from(environment: Mapping[str, str], bootstrap_servers: str | None = None) -> Connection:
+    """What ``ANOMALY_BOOTSTRAP_SERVERS``, ``ANOMALY_SECURITY_PROTOCOL``, … say; an argument wins."""
+    given = {field.name: environment.get(f"ANOMALY_{field.name.upper()}", "") for field in fields(Connection)}
+    if bootstrap_servers is not None:
+        given["bootstrap_servers"] = bootstrap_servers
+    return Connection(**{name: text for name, text in given.items() if text})

@@ -22,7 +22,8 @@ from typing import Any, Self, SupportsFloat
 import msgspec
 
 from anomaly.backlog import Backlog, Counts
-from anomaly.connection import DEFAULT_BOOTSTRAP_SERVERS, Connection
+from anomaly.connection import Connection, connection_from
+from anomaly.credentials import kafka_options
 from anomaly.errors import SettingsError
 from anomaly.outbox import Clock, Identity, Outbox
 from anomaly.producer import Pacing, Producer
@@ -40,8 +41,10 @@ class Telemetry:
     ``run`` names the run (1 to 200 characters); ``rank`` this process among its ranks, ``place`` where it stands among
     them. ``tags`` are up to 32 strings (owner, team, …); ``fork`` says which run this one continues.
     ``bootstrap_servers`` and ``topic_prefix`` default to ``ANOMALY_BOOTSTRAP_SERVERS`` (else 127.0.0.1:9092) and
-    ``ANOMALY_TOPIC_PREFIX`` (else ``training``). At most ``queue_records`` records and ``queue_bytes`` bytes wait while
-    the broker is away; then the oldest go, counted. ``sender``, ``pacing`` and ``clock`` are for tests.
+    ``ANOMALY_TOPIC_PREFIX`` (else ``training``); TLS and the login come from ``ANOMALY_SECURITY_PROTOCOL``, … or,
+    instead of all that, from a ``connection`` (`anomaly.Connection` has the names). At most ``queue_records`` records
+    and ``queue_bytes`` bytes wait while the broker is away; then the oldest go, counted. ``sender``, ``pacing`` and
+    ``clock`` are for tests.
 
     Raises `SettingsError` for wrong arguments. Needs no broker: it may be away at the start and at any time.
     In a forked child (a data loader's worker) the object does nothing; make a new one there if you need one.
@@ -52,6 +55,7 @@ class Telemetry:
         run: str,
         *,
         bootstrap_servers: str | None = None,
+        connection: Connection | None = None,
         topic_prefix: str | None = None,
         rank: int = 0,
         place: Place | None = None,
@@ -73,7 +77,7 @@ class Telemetry:
         if problems:
             raise SettingsError(problems)
         if sender is None:
-            sender = _kafka_sender(bootstrap_servers, topic_prefix)
+            sender = _kafka_sender(_connection(bootstrap_servers, connection), topic_prefix)
         self.run = run
         self._clock = clock or Clock()
         self._counts = Counts()
@@ -200,10 +204,17 @@ class Telemetry:
         self._inert = True
 
 
-def _kafka_sender(bootstrap_servers: str | None, topic_prefix: str | None) -> Callable[[], Sender]:
-    servers = bootstrap_servers or os.environ.get("ANOMALY_BOOTSTRAP_SERVERS") or DEFAULT_BOOTSTRAP_SERVERS
+def _connection(bootstrap_servers: str | None, connection: Connection | None) -> Connection:
+    if connection is None:
+        connection = connection_from(os.environ, bootstrap_servers)
+    elif bootstrap_servers is not None:
+        raise SettingsError(["bootstrap_servers: is in connection too; give one of the two"])
+    kafka_options(connection)  # what its files lack is told now, and not from the thread later
+    return connection
+
+
+def _kafka_sender(connection: Connection, topic_prefix: str | None) -> Callable[[], Sender]:
     prefix = topic_prefix or os.environ.get("ANOMALY_TOPIC_PREFIX") or "training"
-    connection = Connection(servers)
 
     def make() -> Sender:
         from anomaly.topics import Topics  # brings aiokafka, which a training script need not wait for

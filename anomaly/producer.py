@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly.backlog import Counts
-from anomaly.connection import ThreadLog
-from anomaly.errors import RecordError
+from anomaly.errors import AnomalyError, RecordError
 from anomaly.outbox import Outbox
+from anomaly.refusals import ThreadLog, explained
 from anomaly.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Producer:
             return
         self._counts.failures += 1
         self._failures_in_a_row += 1
-        reason = logged or str(error) or f"no answer ({type(error).__name__})"
+        reason = explained(_reason(error, logged))
         if self._counts.failures == 1:
             _log.warning(
                 "telemetry of run %s cannot be sent: %s. Training goes on and the newest records are kept; this is"
@@ -180,8 +180,27 @@ class Producer:
                 loop.call_soon_threadsafe(callback)
 
 
+def _reason(error: BaseException, logged: str) -> str:
+    """In aiokafka's words: its log says more than its errors, save where an error is an answer of the broker."""
+    if getattr(error, "errno", None) or isinstance(error, AnomalyError):
+        return str(error)
+    return logged or str(error) or f"no answer ({type(error).__name__})"
+
+
 class _Loop(asyncio.SelectorEventLoop):
-    """Resolves host names in the thread itself: at the interpreter's exit no helper thread may be started."""
+    """Resolves host names and computes logins in the thread itself: at the interpreter's exit no helper thread may be
+    started.
+    """
+
+    def run_in_executor(  # type: ignore[override]  # typed by each argument there
+        self, executor: Any, function: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        done = self.create_future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         return socket.getaddrinfo(host, port, **options)

@@ -14,8 +14,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from anomaly.connection import Connection, ThreadLog
-from anomaly.errors import KafkaUnreachableError, PreflightError
+from anomaly.connection import Connection
+from anomaly.credentials import kafka_options
+from anomaly.errors import PreflightError
+from anomaly.refusals import ThreadLog, unreachable
 from anomaly.topics import PREFLIGHT_KEY
 
 POLL_SECONDS = 0.2
@@ -24,17 +26,20 @@ _LARGEST_RECORD = 16 << 20
 
 
 class TopicReader:
-    """Reads whole topics. Use it with ``async with``. Raises `KafkaUnreachableError` where no broker answers."""
+    """Reads whole topics. Use it with ``async with``.
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._servers = bootstrap_servers
+    Raises `KafkaUnreachableError` where no broker answers, `PreflightError` where one refuses.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._log = ThreadLog()
         self._admin: Any = None
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
+        options = kafka_options(self._connection)
         self._log.__enter__()
-        options = Connection(self._servers).kafka_options()
         self._admin = AIOKafkaAdminClient(**options)
         self._consumer = AIOKafkaConsumer(
             **options,
@@ -48,10 +53,7 @@ class TopicReader:
             await self._consumer.start()
         except (KafkaError, OSError) as error:
             await self.__aexit__(None, None, None)
-            reason = self._log.latest or str(error)
-            raise KafkaUnreachableError(
-                f"no Kafka broker answers at {self._servers} ({reason}); start it, or correct bootstrap_servers"
-            ) from None
+            raise await unreachable(self._connection, self._log.latest, error) from None
         return self
 
     async def __aexit__(

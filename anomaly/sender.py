@@ -10,6 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from anomaly.connection import Connection
+from anomaly.credentials import kafka_options
 from anomaly.errors import Reason, RecordError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class KafkaSender:
         from aiokafka import AIOKafkaProducer
 
         self._producer = AIOKafkaProducer(
-            **self._connection.kafka_options(),
+            **kafka_options(self._connection),
             acks="all",
             enable_idempotence=idempotent,
             max_request_size=MAX_REQUEST_BYTES,

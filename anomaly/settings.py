@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from anomaly.connection import DEFAULT_BOOTSTRAP_SERVERS, MASKED, Connection, Secret
 from anomaly.errors import SettingsError
-from anomaly.settings_checks import address, between, log_level, name, not_empty, servers, watch_tables
+from anomaly.settings_checks import address, between, log_level, name, not_empty, watch_tables
 from anomaly.topics import Topics
 
 T = TypeVar("T")
 Check = Callable[[Any], str | None]
 """What is wrong with a value and what to do about it, or None."""
 
-MASKED = "********"
+CONNECTION = tuple(entry.name for entry in fields(Connection))
+"""The settings that say how to reach Kafka: every command that does takes all of them. `Connection` checks them."""
+
 _NEEDED = {
     str: "text is needed; put it in quotes",
     int: "a whole number is needed",
@@ -35,7 +38,9 @@ _NEEDED = {
 def _setting(
     default: T, help_text: str, check: Check | None = None, *, secret: bool = False, flag: bool = True
 ) -> Any:
-    """A row of the table. `flag` is False where only ``anomaly.toml`` can hold the value."""
+    """A row of the table. `flag` is False where only ``anomaly.toml`` can hold the value. A secret is no flag either:
+    everyone on the machine can read command lines.
+    """
     return field(
         default=default, metadata={"help": help_text, "check": check, "secret": secret, "flag": flag}
     )
@@ -46,8 +51,17 @@ class Settings:
     """Every setting with its default, its meaning and its limits."""
 
     bootstrap_servers: str = _setting(
-        "127.0.0.1:9092", "Kafka brokers to start from, HOST:PORT, separated by commas", servers
+        DEFAULT_BOOTSTRAP_SERVERS, "Kafka brokers to start from, HOST:PORT, separated by commas"
     )
+    security_protocol: str = _setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    sasl_mechanism: str = _setting("SCRAM-SHA-512", "SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER")
+    sasl_username: str = _setting("", "name to log in with")
+    sasl_password: str = _setting("", "its password; better in a file of its own", secret=True)
+    sasl_password_file: str = _setting("", "file that holds the password")
+    sasl_token_file: str = _setting("", "file that holds the token for OAUTHBEARER; read anew at each login")
+    tls_ca_file: str = _setting("", "PEM file of the authorities to trust; empty means the system's")
+    tls_certificate_file: str = _setting("", "PEM file of our own certificate, where the broker asks for one")
+    tls_key_file: str = _setting("", "PEM file of that certificate's key, if it is in another file")
     topic_prefix: str = _setting("training", "start of every topic's name; a team may have its own", name)
     group: str = _setting("", "the workers' consumer group; empty means <topic_prefix>.anomaly", name)
     data_dir: str = _setting(
@@ -103,8 +117,19 @@ class Settings:
     def __post_init__(self) -> None:
         found = ((row.name, row.problem(getattr(self, row.name))) for row in ROWS.values())
         problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
+        try:
+            if not any(ROWS[name].type_problem(getattr(self, name)) for name in CONNECTION):
+                object.__setattr__(self, "sasl_password", Secret(self.sasl_password))
+                _ = self.connection
+        except SettingsError as error:
+            problems += error.problems
         if problems:
             raise SettingsError(problems)
+
+    @property
+    def connection(self) -> Connection:
+        """How to reach Kafka."""
+        return Connection(**{name: getattr(self, name) for name in CONNECTION})
 
     @property
     def topics(self) -> Topics:
@@ -128,6 +153,11 @@ class Row:
     def option(self) -> str:
         """``--metrics-address``."""
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def on_command_line(self) -> bool:
+        """Whether it is a flag."""
+        return self.flag and not self.secret
 
     @property
     def environment(self) -> str:

@@ -51,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = N
         "--config", metavar="FILE", help=f"settings file (default: {FILE_NAME} in the current folder)"
     )
     for row in ROWS.values():
-        if not row.flag or (names is not None and row.name not in names):
+        if not row.on_command_line or (names is not None and row.name not in names):
             continue
         text = row.help.replace("%", "%%")
         if row.kind is bool:
@@ -156,7 +156,7 @@ def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> list[tuple[str
     return [
         (row.option, _parsed(row, flags[row.name], row.option, problems))
         for row in ROWS.values()
-        if row.flag and flags.get(row.name) is not None
+        if row.on_command_line and flags.get(row.name) is not None
     ]
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from anomaly.connection import Connection
 from anomaly.reading import TopicReader
 from anomaly.topics import Topics
 from benchmarks.processes import READY_SECONDS, Broker, Program, Worker
@@ -79,7 +80,7 @@ def rows(broker: Broker, folder: Path, scale: Scale) -> list[Row]:
 async def _watched(folder: Path, plan: Plan) -> tuple[bytes, Arrivals]:
     """Let `plan` be published; what the publisher says, and when each incident arrived."""
     arrivals, ready = Arrivals(), asyncio.Event()
-    async with TopicReader(plan.bootstrap_servers) as reader, asyncio.TaskGroup() as group:
+    async with TopicReader(Connection(plan.bootstrap_servers)) as reader, asyncio.TaskGroup() as group:
         reading = group.create_task(_read(reader, Topics(plan.prefix).incidents, arrivals, ready))
         async with asyncio.timeout(READY_SECONDS):
             await ready.wait()

@@ -71,7 +71,8 @@ class ApacheKafka:
     """Apache Kafka in KRaft mode: each broker is a controller too.
 
     ``settings`` are lines of server.properties over `SETTINGS`; in their values ``{directory}`` is this cluster's
-    folder. ``format_arguments`` go to the storage tool (``--add-scram …``).
+    folder. ``format_arguments`` go to the storage tool (``--add-scram …``). ``listeners`` are more of them beside the
+    plain one, name to protocol (``{"LOGIN": "SASL_SSL"}``), on ports of their own: `address`.
     """
 
     kind = "apache"
@@ -83,6 +84,7 @@ class ApacheKafka:
         *,
         heap: str = "512m",
         format_arguments: tuple[str, ...] = (),
+        listeners: Mapping[str, str] | None = None,
     ) -> None:
         self._java = [java(), f"-Xmx{heap}", *JAVA_OPTIONS, "-cp", f"{kafka_jars()}/*"]
         self._settings = dict(settings or {})
@@ -91,12 +93,20 @@ class ApacheKafka:
         self.directory = Path(self._scratch.name)
         self.ports = [free_port() for _ in range(brokers)]
         self._controllers = [free_port() for _ in range(brokers)]
+        self._listeners = dict(listeners or {})
+        self._more_ports = {
+            (name, number): free_port() for name in self._listeners for number in range(brokers)
+        }
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
     def bootstrap_servers(self) -> str:
         """``host:port,host:port,…`` of every broker."""
         return ",".join(f"{HOST}:{port}" for port in self.ports)
+
+    def address(self, listener: str, number: int = 0) -> str:
+        """``host:port`` of one of ``listeners``."""
+        return f"{HOST}:{self._more_ports[listener, number]}"
 
     def start(self, wait: bool = True) -> Self:
         """Start every broker that does not run; with `wait`, return once the cluster answers and is complete."""
@@ -181,13 +191,15 @@ class ApacheKafka:
     def _properties(self, number: int) -> Path:
         replication = str(min(3, len(self.ports)))
         voters = [f"{node}@{HOST}:{port}" for node, port in enumerate(self._controllers)]
-        listeners = f"PLAINTEXT://{HOST}:{self.ports[number]}"
+        names = [f"{name}://{self.address(name, number)}" for name in self._listeners]
+        listeners = ",".join([f"PLAINTEXT://{HOST}:{self.ports[number]}", *names])
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | self._listeners
         settings = SETTINGS | {
             "node.id": str(number),
             "log.dirs": f"{{directory}}/data-{number}",
             "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controllers[number]}",
             "advertised.listeners": listeners,
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
             "controller.quorum.voters": ",".join(voters),
             "default.replication.factor": replication,
             "offsets.topic.replication.factor": replication,

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 
-from anomaly.settings import MASKED, ROWS
+from anomaly.connection import MASKED
+from anomaly.settings import ROWS
 from anomaly.settings_sources import Loaded, add_flags, load
 
 

@@ -94,7 +94,7 @@ class RunView:
 async def read_saved(settings: Settings, wanted: str | None = None) -> list[Saved]:
     """The newest state of each run (of `wanted` alone), ordered by run. Snapshots that cannot be read are left out."""
     newest: dict[tuple[int, bytes], Any] = {}
-    async with TopicReader(settings.bootstrap_servers) as reader:
+    async with TopicReader(settings.connection) as reader:
         async for record in reader.to_end(settings.topics.changelog):
             if record.key is None or (wanted is not None and record.key != wanted.encode(errors="replace")):
                 continue

@@ -23,6 +23,7 @@ from anomaly.commands.run_reading import LayerLevels, RunView, read_saved, view_
 from anomaly.incidents.text import number_text
 from anomaly.incidents.transition import Severity
 from anomaly.screen import STYLES, age_text, json_line, screen, shown, step_text, title_of
+from anomaly.settings import CONNECTION
 from anomaly.settings_sources import add_flags, load
 
 LAYERS_SHOWN = 40
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("run", metavar="RUN", help="the run's id")
     for action in (listing, showing):
         action.add_argument("--json", action="store_true", help="JSON, to stdout alone")
-        add_flags(action, ("bootstrap_servers", "topic_prefix", "group"))
+        add_flags(action, (*CONNECTION, "topic_prefix", "group"))
 
 
 def run(options: argparse.Namespace) -> int:

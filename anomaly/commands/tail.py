@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from anomaly.incidents.transition import Severity, Status, Transition, decode_transition
 from anomaly.reading import TopicReader
 from anomaly.screen import card, json_line, line, screen
-from anomaly.settings import Settings
+from anomaly.settings import CONNECTION, Settings
 from anomaly.settings_sources import add_flags, load
 
 _REMEMBERED = 100_000
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this severity and above (default: info)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON transition a line")
-    add_flags(parser, ("bootstrap_servers", "topic_prefix"))
+    add_flags(parser, (*CONNECTION, "topic_prefix"))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ async def _follow(
     def waiting() -> None:
         notes.print(f"topic {topic} does not exist yet; waiting for a worker to create it (Ctrl-C ends)")
 
-    async with TopicReader(settings.bootstrap_servers) as reader:
+    async with TopicReader(settings.connection) as reader:
         async for record in reader.follow(topic, from_beginning, waiting):
             try:
                 transition = decode_transition(record.value)

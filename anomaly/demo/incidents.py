@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from anomaly.connection import Connection
 from anomaly.incidents.transition import Transition, decode_transition
 from anomaly.reading import TopicReader
 
@@ -71,7 +72,7 @@ class IncidentReader:
 
     async def _follow(self) -> None:
         seen: set[tuple[str, int]] = set()
-        async with TopicReader(self._servers) as reader:
+        async with TopicReader(Connection(self._servers)) as reader:
             async for record in reader.follow(self._topic, True, lambda: None, self._ready.set):
                 transition = decode_transition(record.value)
                 key = (transition.incident, transition.transition)

@@ -214,7 +214,7 @@ class Worker:
                 self.stream.keep(partitions - moved_on)
             opening = partitions - self.stream.books.keys()
             remembered = {partition: starts[partition].metadata.incidents for partition in opening}
-            before = await sent_before(self.settings.bootstrap_servers, self.topics.incidents, remembered)
+            before = await sent_before(self.settings.connection, self.topics.incidents, remembered)
             async with self.turn:
                 if generation != self.app.consumer_generation_id:
                     return  # partitions changed again; this is called once more

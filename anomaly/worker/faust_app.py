@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import faust
+
 from anomaly.connection import Connection
+from anomaly.credentials import kafka_options
 from anomaly.settings import Settings
 from anomaly.topics import SNAPSHOT_MAX_BYTES
 from anomaly.worker.consumer_thread import BatchApp
@@ -12,12 +17,13 @@ from anomaly.worker.transport import SCHEME
 
 def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
     """The Faust app with the settings that keep it from losing or delaying anything."""
-    brokers = [f"{SCHEME}://{server}" for server in Connection(settings.bootstrap_servers).servers]
+    brokers = [f"{SCHEME}://{server}" for server in settings.connection.servers]
     return BatchApp(
         settings.topics.consumer_group,
         lease=lease,
         idempotent=not settings.development_broker,
         broker=";".join(brokers),
+        broker_credentials=_credentials(settings.connection),
         datadir=settings.data_dir,
         store="memory://",  # the changelog is the truth
         web_enabled=False,  # /metrics and the rest are ours
@@ -35,3 +41,19 @@ def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
         producer_max_batch_size=1 if settings.development_broker else 16_384,
         producer_request_timeout=60.0,
     )
+
+
+def _credentials(connection: Connection) -> Any:
+    """What Faust calls the login and the encryption; None where there is neither."""
+    options = kafka_options(connection)
+    context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        return faust.OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
+    if connection.sasl:
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None

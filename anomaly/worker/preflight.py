@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     KafkaConnectionError,
-    KafkaError,
+    NodeNotReadyError,
     NotCoordinatorForGroupError,
-    TopicAuthorizationFailedError,
     for_code,
 )
+from aiokafka.protocol.group import HeartbeatRequest
 
-from anomaly.connection import Connection, ThreadLog
-from anomaly.errors import KafkaUnreachableError, PreflightError
+from anomaly.credentials import kafka_options
+from anomaly.errors import PreflightError
+from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
-from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
+from anomaly.worker.access import check_access
 from anomaly.worker.admin import Cluster, create_topics, look, missing_topics
 from anomaly.worker.commits import read_metadata
 
@@ -44,30 +45,19 @@ async def preflight(settings: Settings) -> int:
 
     Raises `KafkaUnreachableError` where no broker answers and `PreflightError` where one refuses what is needed.
     """
-    admin = AIOKafkaAdminClient(
-        **Connection(settings.bootstrap_servers).kafka_options(), request_timeout_ms=REQUEST_TIMEOUT_MS
-    )
+    connection = settings.connection
+    admin = AIOKafkaAdminClient(**kafka_options(connection), request_timeout_ms=REQUEST_TIMEOUT_MS)
     with ThreadLog() as log:
         try:
-            try:
-                await admin.start()
-            except KafkaError as error:
-                raise _unreachable(settings, log.latest, error) from None
+            await admin.start()
             partitions = await _topics(admin, settings)
             await _group(admin, settings, partitions)
-            await _write_and_read(settings)
+            await check_access(settings)
             return partitions
-        except (KafkaConnectionError, TimeoutError) as error:  # it answered first, and is gone now
-            raise _unreachable(settings, log.latest, error) from error
+        except (KafkaConnectionError, NodeNotReadyError, TimeoutError) as error:
+            raise await unreachable(connection, log.latest, error) from None
         finally:
             await admin.close()
-
-
-def _unreachable(settings: Settings, reason: str, error: Exception) -> KafkaUnreachableError:
-    reason = reason or str(error) or type(error).__name__
-    return KafkaUnreachableError(
-        f"no Kafka broker answers at {settings.bootstrap_servers} ({reason}); start it, or correct bootstrap_servers"
-    )
 
 
 async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> int:
@@ -81,7 +71,9 @@ async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> int:
         return seen if names <= seen.partitions.keys() else None
 
     cluster = await _until(
-        see, f"created topics {', '.join(sorted(names))}, but the cluster does not show them"
+        see,
+        f"topics {', '.join(sorted(names))} are there now, but the cluster does not show them; allow this worker READ "
+        "and WRITE on them. It waited, and gave up",
     )
     topics = settings.topics
     wanted = cluster.partitions[topics.telemetry]
@@ -119,9 +111,17 @@ async def _group(admin: AIOKafkaAdminClient, settings: Settings, partitions: int
 
     try:
         node = await _until(coordinator, f"no broker coordinates group {group}")
+        await _may_join(admin, group, node)
         await _offsets(admin, settings, partitions, node)
     except GroupAuthorizationFailedError:
         raise PreflightError(f"this worker may not use group {group}; allow it READ on that group") from None
+
+
+async def _may_join(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
+    """Describing a group needs less than joining it; a heartbeat of nobody needs as much, and changes nothing."""
+    response = await admin._send_request(HeartbeatRequest(group, -1, ""), node)
+    if response.error_code == GroupAuthorizationFailedError.errno:
+        raise GroupAuthorizationFailedError(group)
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
@@ -161,75 +161,10 @@ async def _offsets(admin: AIOKafkaAdminClient, settings: Settings, partitions: i
 
 
 async def _end_offsets(settings: Settings, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
-    consumer = AIOKafkaConsumer(
-        **Connection(settings.bootstrap_servers).kafka_options(), enable_auto_commit=False
-    )
+    consumer = AIOKafkaConsumer(**kafka_options(settings.connection), enable_auto_commit=False)
     await consumer.start()
     try:
         ends: dict[TopicPartition, int] = await consumer.end_offsets(asked)
         return ends
     finally:
         await consumer.stop()
-
-
-async def _write_and_read(settings: Settings) -> None:
-    """A test record, which every reader passes over, to each topic written here; read back where this worker reads."""
-    topics = settings.topics
-    producer = AIOKafkaProducer(**producer_settings(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    consumer = AIOKafkaConsumer(
-        **Connection(settings.bootstrap_servers).kafka_options(), enable_auto_commit=False
-    )
-    try:
-        await producer.start()
-        await consumer.start()
-        for topic in (topics.telemetry, topics.incidents, topics.deadletter, topics.changelog):
-            written = await _write(producer, topic)
-            if topic != topics.deadletter:
-                await _read(consumer, TopicPartition(written.topic, written.partition), written.offset)
-    except KafkaConnectionError:
-        raise
-    except KafkaError as error:
-        raise PreflightError(f"a producer cannot start ({error}); look at the broker's log") from error
-    finally:
-        await consumer.stop()
-        await producer.stop()
-
-
-async def _write(producer: AIOKafkaProducer, topic: str) -> Any:
-    try:
-        return await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
-    except TopicAuthorizationFailedError:
-        raise PreflightError(
-            f"this worker may not write to topic {topic}; allow it WRITE on that topic"
-        ) from None
-    except KafkaConnectionError:
-        raise
-    except KafkaError as error:
-        raise PreflightError(
-            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
-            "log and at the topic's min.insync.replicas"
-        ) from error
-
-
-async def _read(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
-    consumer.assign([tp])
-    consumer.seek(tp, offset)
-    try:
-        await asyncio.wait_for(consumer.getone(), PATIENCE_SECONDS)
-    except TopicAuthorizationFailedError:
-        raise PreflightError(
-            f"this worker may not read topic {tp.topic}; allow it READ on that topic"
-        ) from None
-    except TimeoutError:
-        raise PreflightError(
-            f"a test record written to topic {tp.topic}, partition {tp.partition} at offset {offset} cannot be read "
-            f"back within {PATIENCE_SECONDS:g} s; look at the broker's log"
-        ) from None
-
-
-def producer_settings(settings: Settings) -> dict[str, Any]:
-    """How this worker writes: acknowledged by all replicas and idempotent, save on the embedded broker, which has
-    neither idempotence nor a latest offset beyond the base of a batch (so: one record in each).
-    """
-    extra = {"max_batch_size": 1} if settings.development_broker else {"enable_idempotence": True}
-    return {**Connection(settings.bootstrap_servers).kafka_options(), "acks": "all", **extra}

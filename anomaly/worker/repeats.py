@@ -11,6 +11,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from anomaly.connection import Connection
+from anomaly.credentials import kafka_options
 from anomaly.errors import KafkaUnreachableError
 from anomaly.incidents.transition import Transition, decode_transition
 from anomaly.monitor.timers import TIMER_DETECTOR
@@ -38,7 +39,9 @@ class SentBefore:
     """Those that no replay brings again, in order, whole."""
 
 
-async def sent_before(servers: str, topic: str, starts: Mapping[int, int | None]) -> dict[int, SentBefore]:
+async def sent_before(
+    connection: Connection, topic: str, starts: Mapping[int, int | None]
+) -> dict[int, SentBefore]:
     """Read each partition of `starts` from its remembered offset (None: from the beginning) to its end.
 
     Raises `KafkaUnreachableError` when that takes too long.
@@ -46,7 +49,7 @@ async def sent_before(servers: str, topic: str, starts: Mapping[int, int | None]
     if not starts:
         return {}
     consumer = AIOKafkaConsumer(
-        **Connection(servers).kafka_options(), enable_auto_commit=False, auto_offset_reset="earliest"
+        **kafka_options(connection), enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:

@@ -323,8 +323,8 @@ def test_after_closing_nothing_happens(broker: Broker) -> None:
         ({"tags": {f"t{n}": "" for n in range(33)}}, "at most 32"),
         ({"fork": Fork("", "p", 0)}, "fork.root"),
         ({"queue_records": 0}, "at least 1 each is needed"),
-        ({"sender": None, "bootstrap_servers": "kafka"}, "got 'kafka', host:port is needed"),
-        ({"sender": None, "bootstrap_servers": "a:1,b:70000"}, "got 'b:70000', host:port is needed"),
+        ({"sender": None, "bootstrap_servers": "kafka"}, "got 'kafka'; give HOST:PORT"),
+        ({"sender": None, "bootstrap_servers": "a:1,b:70000"}, "got 'b:70000'; give HOST:PORT"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options: dict[str, Any], said: str) -> None:

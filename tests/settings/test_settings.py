@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 
+from anomaly.connection import MASKED
 from anomaly.errors import SettingsError
-from anomaly.settings import MASKED, ROWS, Row, Settings
+from anomaly.settings import ROWS, Row, Settings
 from anomaly.settings_checks import not_empty
 from anomaly.settings_sources import Loaded, add_flags, load
 
@@ -53,7 +55,7 @@ def test_every_setting_has_a_flag_and_an_environment_name_save_tables(tmp_path: 
     add_flags(parser)
     text = parser.format_help()
     for row in ROWS.values():
-        assert (row.option in text) == row.flag
+        assert (re.search(rf"{row.option}\b(?!-)", text) is not None) == row.on_command_line
         assert row.help
         assert row.environment == f"ANOMALY_{row.name.upper()}"
 

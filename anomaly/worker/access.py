@@ -1,0 +1,92 @@
+"""Whether this worker may write and read each of its topics, asked by doing it, before Faust starts.
+
+A test record, which every reader passes over, goes to each topic that is written here, and is read back where this
+worker reads. Stock Faust would only log a refusal, and commit the source offsets all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+)
+
+from anomaly.credentials import kafka_options
+from anomaly.errors import PreflightError
+from anomaly.settings import Settings
+from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
+
+REQUEST_TIMEOUT_MS = 10_000
+READ_SECONDS = 15.0
+
+
+async def check_access(settings: Settings) -> None:
+    """Write and read. Raises `PreflightError` with everything that was refused."""
+    topics = settings.topics
+    producer = AIOKafkaProducer(**producer_settings(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    consumer = AIOKafkaConsumer(**kafka_options(settings.connection), enable_auto_commit=False)
+    refused = []
+    try:
+        await producer.start()
+        await consumer.start()
+        for topic in (topics.telemetry, topics.incidents, topics.deadletter, topics.changelog):
+            try:
+                written = await _write(producer, topic)
+                if topic != topics.deadletter:
+                    await _read(consumer, TopicPartition(written.topic, written.partition), written.offset)
+            except PreflightError as error:
+                refused.append(str(error))
+    except ClusterAuthorizationFailedError:  # what an idempotent producer is told that may write nowhere
+        refused = [f"this worker may write to no topic at all; allow it WRITE on {topics.prefix}.*"]
+    finally:
+        await consumer.stop()
+        await producer.stop()
+    if refused:
+        raise PreflightError("\n".join(refused))
+
+
+async def _write(producer: AIOKafkaProducer, topic: str) -> Any:
+    try:
+        return await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
+    except TopicAuthorizationFailedError:
+        raise PreflightError(
+            f"this worker may not write to topic {topic}; allow it WRITE on that topic"
+        ) from None
+    except (KafkaConnectionError, NodeNotReadyError, ClusterAuthorizationFailedError):
+        raise
+    except KafkaError as error:
+        raise PreflightError(
+            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
+            "log and at the topic's min.insync.replicas"
+        ) from error
+
+
+async def _read(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    try:
+        await asyncio.wait_for(consumer.getone(), READ_SECONDS)
+    except TopicAuthorizationFailedError:
+        raise PreflightError(
+            f"this worker may not read topic {tp.topic}; allow it READ on that topic"
+        ) from None
+    except TimeoutError:
+        raise PreflightError(
+            f"a test record written to topic {tp.topic}, partition {tp.partition} at offset {offset} cannot be read "
+            f"back within {READ_SECONDS:g} s; look at the broker's log"
+        ) from None
+
+
+def producer_settings(settings: Settings) -> dict[str, Any]:
+    """How this worker writes: acknowledged by all replicas and idempotent, save on the embedded broker, which has
+    neither idempotence nor a latest offset beyond the base of a batch (so: one record in each).
+    """
+    extra = {"max_batch_size": 1} if settings.development_broker else {"enable_idempotence": True}
+    return {**kafka_options(settings.connection), "acks": "all", **extra}
