@@ -12,7 +12,7 @@ PINNED := -c constraints.txt
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
 
-.PHONY: help venv demo test lint format servers bench clean
+.PHONY: help venv demo test lint format servers bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -41,6 +41,9 @@ servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 
 bench: servers  ## print and write benchmarks/results.json: throughput, latency, overhead of the hook
 	$(BIN)/python -m benchmarks
+
+fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
+	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)
 
 clean:  ## remove .venv and every cache
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -162,8 +162,9 @@ def place_of(place: Any) -> Place | None:
 def _matrix(model: dict[str, float], layers: dict[str, Any]) -> tuple[Layout, NDArray[np.float32]]:
     """The layout of one record and its values, float32 of shape (1, width)."""
     signals: dict[str, int] = {}
-    for name, of_layer in layers.items():
-        for signal in _object(f"layers.{name}", of_layer):
+    objects = {name: _object(f"layers.{name}", of_layer) for name, of_layer in layers.items()}
+    for of_layer in objects.values():
+        for signal in of_layer:
             signals.setdefault(signal, len(signals))
     layout = Layout(tuple(layers), tuple(signals), tuple(model))
     layout.check()
@@ -171,7 +172,7 @@ def _matrix(model: dict[str, float], layers: dict[str, Any]) -> tuple[Layout, ND
     with np.errstate(over="ignore"):  # beyond float32 is infinity on every path
         values[0, : len(model)] = list(model.values())
         at = len(model)
-        for name, of_layer in layers.items():
+        for name, of_layer in objects.items():
             for signal, value in of_layer.items():
                 number = number_of(f"layers.{name}.{signal}", value)
                 if number is not None:

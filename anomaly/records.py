@@ -31,6 +31,8 @@ MAX_FRACTIONAL_STEP = 1 << 32
 MAX_NAME = 200
 MAX_LAYERS = 100_000
 MAX_SIGNALS = 256
+MAX_VALUES_A_RECORD = 1 << 21
+"""8 MiB of float32. Layers × signals: a small text can name very many pairs that it never measures."""
 MAX_RECORDS_A_MESSAGE = 4096
 MAX_EVENTS = 64
 MAX_TAGS = 32
@@ -107,6 +109,12 @@ class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
                 raise RecordError(Reason.INVALID_LAYOUT, f"{what}: a name stands twice; names must differ")
             for name in names:
                 check_name(what, name, Reason.INVALID_LAYOUT)
+        if self.width > MAX_VALUES_A_RECORD:
+            raise RecordError(
+                Reason.INVALID_LAYOUT,
+                f"got {len(self.layers)} layers × {len(self.signals)} signals, which are {self.width} values a "
+                f"record; at most {MAX_VALUES_A_RECORD} are allowed",
+            )
         for what, entries in (
             ("trainable", self.trainable),
             ("parameters", self.parameters),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,9 +175,18 @@ class Slab:
         return power
 
 
-@lru_cache(maxsize=256)
+_constants: WeakValueDictionary[tuple[bytes, float], NDArray[np.float32]] = WeakValueDictionary()
+
+
 def _knobs(profiles: bytes, budget: float) -> NDArray[np.float32]:
-    """The constants of a whole slab, flat float32 [tiles * 256]; one copy for all runs of a layout."""
+    """The constants of a whole slab, flat float32 [tiles * 256]; one copy for all runs of a layout, while one lives."""
+    known = _constants.get((profiles, budget))
+    if known is None:
+        known = _constants[profiles, budget] = _new_knobs(profiles, budget)
+    return known
+
+
+def _new_knobs(profiles: bytes, budget: float) -> NDArray[np.float32]:
     slots = len(profiles)
     table = np.array([_column(profile, slots, budget) for profile in PROFILES], np.float32)
     width = -(-slots // LANES) * LANES

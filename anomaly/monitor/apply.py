@@ -157,13 +157,17 @@ def _rank(state: RunState, message: StepMessage) -> RankState:
 def _placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
     """The layout's way into the run's slots; new series get theirs."""
     placement = state.table.place(layout, limits.series_per_run)
-    if placement.table is not state.table:
-        new = placement.table.profiles[state.table.slots :]
+    if placement is None:
+        table = state.table.larger(layout, limits.series_per_run)
+        new = table.profiles[state.table.slots :]
         state.slab.grow(new)
         if state.owners is not None:
             state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
-        state.table = placement.table
-        placement = state.table.place(layout, limits.series_per_run)
+        state.table = table
+        placement = table.place(layout, limits.series_per_run)
+        assert (
+            placement is not None
+        )  # a table that has just made room for the layout has all that it may have
     return placement
 
 

@@ -27,6 +27,11 @@ class Held:
         assert isinstance(self.message, StepMessage)
         return self.message
 
+    @property
+    def count(self) -> int:
+        """Step records in it; a layout counts as one."""
+        return len(self.message.steps) if isinstance(self.message, StepMessage) else 1
+
     def repeated(self, state: RunState) -> bool:
         """Whether this forwarded record has been applied before."""
         return self.origin is not None and self.origin[1] <= state.origins.get(self.origin[0], -1)

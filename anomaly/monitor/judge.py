@@ -21,7 +21,7 @@ from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
-from anomaly.monitor.state import RankState, RunState, SlotRecord
+from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
 from anomaly.monitor.watches import watch_alarms
 from anomaly.records import NOT_MEASURED_BITS
 from detectors.rows import Flag
@@ -64,7 +64,7 @@ def judge(
         alarms += due_comparisons(state, moment)
     transitions = _booked(state, alarms, moment)
     if newest:
-        state.recent.append(record.step * 2 + (not alarms))
+        state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))
     if flags & _NEGATIVE and charted is not None:
         _chart_signed(state, charted)  # last: from here on the run has another table
     if state.context.outcome is not None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from anomaly import codec
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.transition import Source
+from anomaly.json_records import MAX_TIME
 from anomaly.monitor.apply import apply_steps
 from anomaly.monitor.held import Held, HeldRecords
 from anomaly.monitor.limits import Limits
@@ -25,6 +26,8 @@ from anomaly.topics import (
     PREFLIGHT_KEY,
     home_partition,
 )
+
+MAX_OFFSET = (1 << 63) - 1
 
 
 class PartitionMonitor:
@@ -74,7 +77,7 @@ class PartitionMonitor:
         try:
             message = self._decoded(record)
             key = home_key(message.run, message.fork)
-            origin = _origin(headers)
+            origin = _origin(headers, self.partitions)
             home = home_partition(key, self.partitions)
             if home != self.partition:
                 self._send_home(record, key, home, origin)
@@ -102,7 +105,12 @@ class PartitionMonitor:
                 Reason.TOO_LARGE,
                 f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records",
             )
-        return codec.decode(value, record.timestamp / 1000)
+        try:
+            return codec.decode(value, _seconds(record.timestamp))
+        except RecordError:
+            raise
+        except Exception as error:  # an error of ours must not end the worker either
+            raise RecordError(Reason.PROCESSING_ERROR, f"decoding: {type(error).__name__}: {error}") from None
 
     def _send_home(self, record: LogRecord, key: bytes, home: int, origin: tuple[int, int] | None) -> None:
         if origin is not None:
@@ -148,7 +156,7 @@ class PartitionMonitor:
         state = self.runs[state.run]
         try:
             if waiting.repeated(state):
-                self.outcome.counts["duplicate"] += 1
+                self.outcome.counts["duplicate"] += waiting.count
             elif isinstance(waiting.message, LayoutMessage):
                 self._add_layout(state, waiting.message)
             else:
@@ -203,9 +211,20 @@ def cold(state: RunState) -> RunState:
     )
 
 
-def _origin(headers: dict[str, bytes]) -> tuple[int, int] | None:
-    """(partition, offset) a record was forwarded from; None for one that was not, or whose headers say nothing."""
-    try:
-        return int(headers[FORWARDED_PARTITION]), int(headers[FORWARDED_OFFSET])
-    except (KeyError, ValueError):
+def _seconds(timestamp: int) -> float | None:
+    """Kafka's milliseconds as a record's time; None for none (-1) and for what no clock shows."""
+    seconds = timestamp / 1000
+    return seconds if 0 <= seconds < MAX_TIME else None
+
+
+def _origin(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | None:
+    """(partition, offset) a record was forwarded from; None for one that was not, or whose headers say nothing.
+
+    Anyone may write such headers, and a header may be null: what a worker cannot have written says nothing.
+    """
+    partition, offset = (headers.get(name) or b"" for name in (FORWARDED_PARTITION, FORWARDED_OFFSET))
+    if not (partition.isdigit() and offset.isdigit() and len(partition) <= 10 and len(offset) <= 19):
         return None
+    if not (int(partition) < partitions and int(offset) <= MAX_OFFSET):
+        return None
+    return int(partition), int(offset)

@@ -68,7 +68,10 @@ def zero_alarms(
     alarms = []
     dead = _of_signal(state, slots, "grad_norm")
     dead = [slot for slot in dead if _should_learn(state, slot) and _patient(state, slot)]
-    frozen = [slot for slot in _of_signal(state, slots, "update_ratio") if _should_move(state, values, slot)]
+    frozen = _of_signal(state, slots, "update_ratio")
+    if frozen:
+        gradients = _gradients(state)
+        frozen = [slot for slot in frozen if _should_move(state, values, slot, gradients)]
     if dead:
         alarms.append(_zero_alarm("gradient_dead", state, dead, moment))
     if frozen and (lr is None or lr > 0) and _long_enough(state, frozen):
@@ -87,19 +90,21 @@ def _patient(state: RunState, slot: int) -> bool:
     return not idle or state.slab.zero_run(slot) >= EXPERT_ZERO_READINGS
 
 
-def _should_move(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
-    """Whether the slot's layer has a gradient now, or had updates before where gradients are not reported."""
+def _gradients(state: RunState) -> dict[int, int]:
+    """Layer → the slot of its gradient's norm, the newest."""
     table = state.table
-    layer = table.slot_layer[slot]
-    if table.trainable[layer] == 0:
+    slots = table.slots_of(("grad_norm",))
+    return dict(zip(table.slot_layer[slots].tolist(), slots.tolist(), strict=True))
+
+
+def _should_move(state: RunState, values: NDArray[np.float32], slot: int, gradients: dict[int, int]) -> bool:
+    """Whether the slot's layer has a gradient now, or had updates before where gradients are not reported."""
+    layer = int(state.table.slot_layer[slot])
+    if state.table.trainable[layer] == 0:
         return False
-    gradients = [
-        other
-        for other in np.flatnonzero(table.slot_layer == layer)
-        if table.signal_name(int(other)) == "grad_norm"
-    ]
-    if gradients:
-        return bool(values[gradients[-1]] != 0) and bool(np.isfinite(values[gradients[-1]]))
+    gradient = gradients.get(layer)
+    if gradient is not None:
+        return bool(values[gradient] != 0) and bool(np.isfinite(values[gradient]))
     return state.slab.learned(slot) > 0
 
 

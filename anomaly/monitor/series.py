@@ -9,18 +9,22 @@ dictionary look-up.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.meaning import Meaning, meaning_of
+from anomaly.monitor.numbering import SIGNAL, SIGNAL_BITS, Numbered, series_number, series_of
+from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
 
-WHOLE_MODEL = -1
 CONTEXT_SIGNALS = ("lr", "tokens", "skipped", "loss_scale")
+MAX_SIGNALS_A_RUN = 1 << 15
+"""Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
 
 
@@ -42,13 +46,12 @@ class Placement:
     ``direct`` says that it is 0, 1, 2, …, all slots.
     """
 
-    __slots__ = ("direct", "index", "refused", "table")
+    __slots__ = ("direct", "index", "refused")
 
-    def __init__(self, table: SeriesTable, index: NDArray[np.int32]) -> None:
-        self.table = table
+    def __init__(self, slots: int, index: NDArray[np.int32]) -> None:
         self.index = index
         self.refused = int(np.count_nonzero(index < 0))
-        self.direct = bool(index.size == table.slots and np.array_equal(index, np.arange(table.slots)))
+        self.direct = bool(index.size == slots and np.array_equal(index, np.arange(slots)))
 
 
 class SeriesTable:
@@ -68,6 +71,8 @@ class SeriesTable:
         self.slots = len(self.profiles)
         self.blank = np.repeat(NOT_MEASURED, self.slots)
         self._placements: dict[tuple[bytes, int], Placement] = {}
+        # Weak: a run whose names change all the time must not leave every table behind that it has ever had.
+        self._larger: WeakValueDictionary[tuple[bytes, int], SeriesTable] = WeakValueDictionary()
         self._slots_of_layers: dict[tuple[str | None, str], int] | None = None
 
     @cached_property
@@ -118,15 +123,26 @@ class SeriesTable:
         """The slot's signal."""
         return self.signals[int(self.slot_signal[slot])]
 
-    def place(self, layout: Layout, limit: int) -> Placement:
-        """Where the values of a record of this layout go; `placement.table` holds the series that were new."""
+    def place(self, layout: Layout, limit: int) -> Placement | None:
+        """Where the values of a record of this layout go; None if it has series for which `larger` has room."""
         key = (layout.hash, limit)
         placement = self._placements.get(key)
-        if placement is None:
+        if placement is None and self.larger(layout, limit) is self:
             if len(self._placements) >= _REMEMBERED:
                 self._placements.clear()
-            placement = self._placements[key] = self._placed(layout, limit)
+            wanted = series_of(layout, Numbered(self._layer_numbers), Numbered(self._signal_numbers))
+            placement = self._placements[key] = Placement(self.slots, self._slots(wanted))
         return placement
+
+    def larger(self, layout: Layout, limit: int) -> SeriesTable:
+        """The table that also has this layout's series, as far as `limit` allows; itself if there is nothing new."""
+        key = (layout.hash, limit)
+        table = self._larger.get(key)
+        if table is None:
+            table = self._with(layout, limit)
+            if table is not self:
+                self._larger[key] = table
+        return table
 
     def charted_as(self, slot: int, profile: str) -> SeriesTable:
         """This table with the slot's series moved to a new slot of another profile."""
@@ -139,55 +155,80 @@ class SeriesTable:
             )
         )
 
-    def _placed(self, layout: Layout, limit: int) -> Placement:
-        layers, layer_of = _extended(self.layers, layout.layers)
-        signals, signal_of = _extended(self.signals, layout.model_signals + layout.signals)
-        known = {  # the newest slot of a series wins
-            (layer, signal): slot
-            for slot, (layer, signal) in enumerate(
-                zip(self.slot_layer.tolist(), self.slot_signal.tolist(), strict=True)
-            )
+    @cached_property
+    def _layer_numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.layers)}
+
+    @cached_property
+    def _signal_numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.signals)}
+
+    @cached_property
+    def _known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Every series, ascending, and its slot; of equal ones the newest is the last."""
+        series = series_number(self.slot_layer.astype(np.int64), self.slot_signal.astype(np.int64))
+        order = np.argsort(series, kind="stable")
+        return series[order], order
+
+    def _slots(self, series: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The slot of each series, the newest where it was charted anew; -1 where there is none."""
+        known, slots = self._known
+        if not len(known):
+            return np.full(len(series), -1, np.int32)
+        at = np.searchsorted(known, series, side="right") - 1
+        return np.where((at >= 0) & (known[at] == series), slots[at], -1).astype(np.int32)
+
+    def _with(self, layout: Layout, limit: int) -> SeriesTable:
+        """This table and the layout's new series, as far as there is room.
+
+        Only what gets a slot gets a name here: whoever invents names for ever fills the table once.
+        """
+        layers, signals = Numbered(self._layer_numbers), Numbered(self._signal_numbers)
+        wanted = series_of(layout, layers, signals)
+        fits = (self._slots(wanted) < 0) & ((wanted & SIGNAL) < MAX_SIGNALS_A_RUN)
+        new = wanted[fits][: max(0, limit - self.slots)]
+        slot_layer, layer_names = layers.kept((new >> SIGNAL_BITS) + WHOLE_MODEL)
+        slot_signal, signal_names = signals.kept(new & SIGNAL)
+        trainable = self._trainable_with(layout, layer_names)
+        if not len(new) and trainable == self.names.trainable:
+            return self
+        names = self.signals + signal_names
+        profile_of = {
+            number: profile_index(meaning_of(names[number]).profile) for number in set(slot_signal.tolist())
         }
-        wanted = [(WHOLE_MODEL, signal_of[name]) for name in layout.model_signals]
-        of_layer = [signal_of[name] for name in layout.signals]
-        wanted += [(layer_of[layer], signal) for layer in layout.layers for signal in of_layer]
-        new = list(dict.fromkeys(series for series in wanted if series not in known))[
-            : max(0, limit - self.slots)
-        ]
-        known.update({series: self.slots + at for at, series in enumerate(new)})
-        profiles = [profile_index(meaning_of(signals[signal]).profile) for _, signal in new]
-        table = table_of(
+        profiles = bytes(profile_of[number] for number in slot_signal.tolist())
+        return table_of(
             SeriesNames(
-                layers,
-                signals,
-                self.names.slot_layer + np.array([layer for layer, _ in new], "<i4").tobytes(),
-                self.names.slot_signal + np.array([signal for _, signal in new], "<i2").tobytes(),
-                self.names.profiles + bytes(profiles),
-                self._trainable_with(layout, layer_of, len(layers)),
+                self.layers + layer_names,
+                names,
+                self.names.slot_layer + slot_layer.astype("<i4").tobytes(),
+                self.names.slot_signal + slot_signal.astype("<i2").tobytes(),
+                self.names.profiles + profiles,
+                trainable,
             )
         )
-        return Placement(table, np.array([known.get(series, -1) for series in wanted], np.int32))
 
-    def _trainable_with(self, layout: Layout, layer_of: dict[str, int], layers: int) -> bytes:
-        trainable = np.full(layers, -1, np.int8)
+    def _trainable_with(self, layout: Layout, new_layers: tuple[str, ...]) -> bytes:
+        trainable = np.full(len(self.layers) + len(new_layers), -1, np.int8)
         trainable[: len(self.trainable)] = self.trainable
         if layout.trainable is not None:
+            new = {name: len(self.layers) + at for at, name in enumerate(new_layers)}
             for layer, is_trainable in zip(layout.layers, layout.trainable, strict=True):
-                trainable[layer_of[layer]] = is_trainable
+                number = self._layer_numbers.get(layer, new.get(layer))
+                if number is not None:
+                    trainable[number] = is_trainable
         return trainable.tobytes()
 
 
-@lru_cache(maxsize=4096)
+_tables: WeakValueDictionary[SeriesNames, SeriesTable] = WeakValueDictionary()
+
+
 def table_of(names: SeriesNames) -> SeriesTable:
-    """The one table of these names."""
-    return SeriesTable(names)
+    """The one table of these names, for as long as a run has it."""
+    table = _tables.get(names)
+    if table is None:
+        table = _tables[names] = SeriesTable(names)
+    return table
 
 
 NO_SERIES = table_of(SeriesNames((), (), b"", b"", b"", b""))
-
-
-def _extended(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, int]]:
-    known = {name: index for index, name in enumerate(names)}
-    for name in more:
-        known.setdefault(name, len(known))
-    return tuple(known), known

@@ -21,6 +21,8 @@ from detectors.runlength import RunLength
 from detectors.slab import Slab
 
 RECENT_STEPS = 128
+LEAST_PACKED = -(1 << 63)
+"""A snapshot has no smaller integers. Steps below -2**42 are remembered as that one; nobody counts from there."""
 REPEATED = ("loss", "input_hash")
 """Signals whose very same value again and again means the same batch."""
 REPEATS = 4

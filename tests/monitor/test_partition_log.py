@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from anomaly import codec
 from anomaly.errors import Reason
 from anomaly.monitor import Limits, PartitionMonitor, snapshot
+from anomaly.monitor.series import MAX_SIGNALS_A_RUN, SeriesTable
 from anomaly.records import Layout, LayoutMessage, StepMessage
 from anomaly.topics import home_partition
 from tests.monitor.logs import Log, Record, healthy, monitor, outcome_of, states, training
@@ -208,3 +210,65 @@ def test_the_seventh_run_does_not_feel_the_first() -> None:
             log.json(**{**healthy(step), "run": run, **({"loss": NAN} if run == "a" else {})})
     among.process(log.records)
     assert states(among)["x"] == states(alone)["x"]
+
+
+def test_headers_that_no_worker_wrote_say_nothing_of_forwarding() -> None:
+    partition, value = monitor(), json.dumps({"run": "r1", "step": 1, "loss": 1.0}).encode()
+    lies = (None, b"", b"x", b"-1", b"1e3", b"9" * 5000, b"7", b" 0", "٣".encode())
+    log = Log()
+    for lie in lies:
+        log.add(
+            value, headers=(("forwarded_partition", b"0"), ("forwarded_offset", lie if lie != b"7" else None))
+        )
+        log.add(value, headers=(("forwarded_partition", lie), ("forwarded_offset", b"7")))
+    outcome = partition.process(log.records)
+    assert not outcome.dead_letters
+    assert partition.runs["r1"].origins == {}
+    assert snapshot.load(snapshot.dump(partition.runs["r1"])).offset == 2 * len(lies) - 1
+
+
+def test_a_layer_that_is_null_measures_nothing() -> None:
+    log = Log()
+    log.json(run="r1", step=1, loss=1.0, layers={"a": None, "b": {"grad_norm": 1.0}})
+    partition = monitor()
+    assert partition.process(log.records).counts["judged"] == 1
+    assert partition.runs["r1"].newest_step == 1_000_000
+
+
+def test_the_smallest_step_can_be_saved() -> None:
+    log = Log()
+    log.json(run="r1", step=-(2**43), loss=1.0)
+    partition = monitor()
+    partition.process(log.records)
+    assert snapshot.load(snapshot.dump(partition.runs["r1"])).newest_step == -(2**43) * 10**6
+
+
+def test_a_timestamp_that_no_clock_shows_is_no_time() -> None:
+    for timestamp in (-1, -(2**63), 2**63 - 1):
+        partition, log = monitor(), Log()
+        log.add(b'{"run":"r1","step":1}', timestamp=timestamp)
+        partition.process(log.records)
+        assert partition.runs["r1"].last_time is None
+
+
+def test_names_that_never_stop_changing_fill_a_run_once_and_leave_nothing_behind() -> None:
+    partition, log = monitor(limits=Limits(series_per_run=50)), Log()
+    for step in range(200):
+        log.json(run="r1", step=step, layers={f"layer-{step}": {"grad_norm": 1.0}})
+    outcome = partition.process(log.records)
+    table = partition.runs["r1"].table
+    assert (table.slots, len(table.layers)) == (50, 50)
+    assert outcome.counts["series_limit"] == 150
+    assert outcome.counts["judged"] == 200
+    kept = [each for each in gc.get_objects() if isinstance(each, SeriesTable) and "layer-0" in each.layers]
+    assert kept == [table]
+
+
+def test_a_run_of_ever_new_signals_stays_within_what_a_table_can_number() -> None:
+    partition, log = monitor(), Log()
+    for step in range(140):
+        log.json(run="r1", step=step, **{f"s-{step}-{at}": 1.0 for at in range(250)})
+    outcome = partition.process(log.records)
+    assert not outcome.dead_letters
+    assert len(partition.runs["r1"].table.signals) == MAX_SIGNALS_A_RUN
+    assert outcome.counts["series_limit"] == 140 * 250 - MAX_SIGNALS_A_RUN
