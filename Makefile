@@ -12,7 +12,7 @@ PINNED := -c constraints.txt
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
 
-.PHONY: help venv demo test lint format servers bench fuzz clean
+.PHONY: help venv demo test lint format servers bench fuzz chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,6 +44,9 @@ bench: servers  ## print and write benchmarks/results.json: throughput, latency,
 
 fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
 	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)
+
+chaos: servers  ## SEEDS=100 drawn fault scenarios on Apache Kafka, from FIRST_SEED=1; goes on where it was interrupted
+	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1) $(CHAOS_ARGS)
 
 clean:  ## remove .venv and every cache
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

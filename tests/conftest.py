@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.install_servers import ServerUnavailableError, in_ci
+from tests.install_servers import ServerUnavailableError, in_ci, java, kafka_jars
 from tests.install_servers import kcat as find_kcat
 from tests.kafka_servers import ApacheKafka, EmbeddedKafka
 
@@ -64,6 +64,13 @@ def apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
     """The session's Apache Kafka, one broker; topics are not made by themselves."""
     with _available(request.config, ApacheKafka) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def available_apache_kafka(request: pytest.FixtureRequest) -> None:
+    """For tests that start an Apache Kafka of their own."""
+    _available(request.config, java)
+    _available(request.config, kafka_jars)
 
 
 @pytest.fixture

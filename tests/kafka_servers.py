@@ -108,6 +108,10 @@ class ApacheKafka:
         """``host:port`` of one of ``listeners``."""
         return f"{HOST}:{self._more_ports[listener, number]}"
 
+    def advertised(self, listener: str, number: int) -> str:
+        """``host:port`` that clients are told for one of ``listeners``."""
+        return self.address(listener, number)
+
     def start(self, wait: bool = True) -> Self:
         """Start every broker that does not run; with `wait`, return once the cluster answers and is complete."""
         for number in range(len(self.ports)):
@@ -191,14 +195,15 @@ class ApacheKafka:
     def _properties(self, number: int) -> Path:
         replication = str(min(3, len(self.ports)))
         voters = [f"{node}@{HOST}:{port}" for node, port in enumerate(self._controllers)]
-        names = [f"{name}://{self.address(name, number)}" for name in self._listeners]
-        listeners = ",".join([f"PLAINTEXT://{HOST}:{self.ports[number]}", *names])
+        plain = f"PLAINTEXT://{HOST}:{self.ports[number]}"
+        more = [f"{name}://{self.address(name, number)}" for name in self._listeners]
+        told = [f"{name}://{self.advertised(name, number)}" for name in self._listeners]
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | self._listeners
         settings = SETTINGS | {
             "node.id": str(number),
             "log.dirs": f"{{directory}}/data-{number}",
-            "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controllers[number]}",
-            "advertised.listeners": listeners,
+            "listeners": ",".join([plain, *more, f"CONTROLLER://{HOST}:{self._controllers[number]}"]),
+            "advertised.listeners": ",".join([plain, *told]),
             "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
             "controller.quorum.voters": ",".join(voters),
             "default.replication.factor": replication,

@@ -10,14 +10,17 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.05
-RESTART = (69, 70, 75, -signal.SIGKILL)
+RESTART_SECONDS = 0.2
+FINAL = (0, 2)
+"""What no supervisor starts again: stopped as asked, and refused."""
 
 
 def eventually(what: str, look: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
@@ -31,8 +34,18 @@ def eventually(what: str, look: Callable[[], bool], seconds: float = READY_SECON
 class WorkerProcess:
     """``anomaly worker`` with the given flags; its log in a file. As a context manager it is gone at the end."""
 
-    def __init__(self, folder: Path, *flags: str, supervised: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        supervised: bool = True,
+        environment: Mapping[str, str] | None = None,
+        first_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` is added to this process's own, `first_environment` at the next start alone."""
         self.folder = folder
+        self.environment = dict(environment or {})
+        self.first_environment = dict(first_environment or {})
         self.log = folder / f"worker-{id(self)}.log"
         self.exit_codes: list[int] = []
         self._flags = [
@@ -42,13 +55,14 @@ class WorkerProcess:
             "--metrics-address",
             "127.0.0.1:0",
         ]
+        self._wanted = supervised
         self._supervised = supervised
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
-        self._starts = 0
 
     def start(self) -> Self:
-        """Start the process and watch over it."""
+        """Start the process and watch over it; also once more, after `terminate`."""
+        self._supervised = self._wanted
         self._supervised_start()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -87,19 +101,25 @@ class WorkerProcess:
         """The log so far, over all starts."""
         return self.log.read_text() if self.log.exists() else ""
 
+    @property
+    def pid(self) -> int:
+        """Of the present process, or the last one."""
+        assert self._process is not None
+        return self._process.pid
+
+    def send_signal(self, which: signal.Signals) -> None:
+        """Send the present process a signal, SIGSTOP and SIGCONT for instance."""
+        assert self._process is not None
+        self._process.send_signal(which)
+
     def kill(self) -> None:
         """SIGKILL; the supervisor starts it again."""
-        assert self._process is not None
-        self._process.kill()
+        self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> float:
         """SIGTERM; the seconds until it was gone."""
-        assert self._process is not None
-        assert self._thread is not None
-        self._supervised = False
         began = time.monotonic()
-        self._process.terminate()
-        self._thread.join(30)
+        self._end(signal.SIGTERM, 30)
         return time.monotonic() - began
 
     def wait(self, seconds: float = READY_SECONDS) -> int:
@@ -114,16 +134,22 @@ class WorkerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._supervised = False
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-        if self._thread is not None:
-            self._thread.join(10)
+        self._end(signal.SIGKILL, 10)
         if error is not None:
             sys.stderr.write(self.text)
 
+    def _end(self, which: signal.Signals, seconds: float) -> None:
+        """Send the signal once, also to a process that is only being started."""
+        self._supervised = False
+        reached = None
+        deadline = time.monotonic() + seconds
+        while self._thread is not None and self._thread.is_alive() and time.monotonic() < deadline:
+            if self._process is not None and self._process is not reached:
+                reached = self._process
+                reached.send_signal(which)
+            self._thread.join(LOOK_SECONDS)
+
     def _supervised_start(self) -> None:
-        self._starts += 1
         command = [sys.executable, "-m", "anomaly", "worker", *self._flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -132,15 +158,16 @@ class WorkerProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.folder,
-                env=os.environ | _PATH,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | self.environment | self.first_environment,
             )
+        self.first_environment = {}
 
     def _watch(self) -> None:
         while self._process is not None:
             self.exit_codes.append(self._process.wait())
-            if not self._supervised or self.exit_codes[-1] not in RESTART:
+            if not self._supervised or self.exit_codes[-1] in FINAL:
+                return
+            time.sleep(RESTART_SECONDS)
+            if not self._supervised:
                 return
             self._supervised_start()
-
-
-_PATH = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -1,0 +1,111 @@
+"""Many scenarios, one table. What was exact is remembered, so that an interrupted campaign goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from tests.chaos.clusters import ProxiedKafka
+from tests.chaos.scenario import Scenario, draw
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Verdict, judge
+from tests.install_servers import REPOSITORY
+from tests.worker.topic_tools import Client
+
+RESULTS = REPOSITORY / ".cache" / "chaos"
+COLUMNS = (
+    "seed brokers library runs KiB/state workers records incidents repeats home restarts seconds exact  what"
+)
+
+
+class Row(msgspec.Struct):
+    """One scenario in the table."""
+
+    seed: int
+    cells: list[str]
+    exact: bool
+    problems: list[str]
+
+
+def play(scenario: Scenario, cluster: ProxiedKafka, folder: Path) -> Row:
+    """Run one scenario and judge it. Whatever goes wrong is in the row."""
+    began = time.monotonic()
+    verdict = Verdict()
+    with Stage(scenario, cluster, folder) as stage:
+        try:
+            stage.run()
+            verdict = judge(Client(cluster.bootstrap_servers), stage.topics, scenario.partitions)
+        except Exception as error:
+            verdict.problems.append(f"{type(error).__name__}: {error}")
+        if not verdict.problems and not verdict.transitions:
+            verdict.problems.append("nothing was found in the first place: the scenario shows nothing")
+        problems = stage.problems + verdict.problems
+        codes = Counter(stage.exit_codes)
+    exits = " ".join(f"{code}×{count}" for code, count in sorted(codes.items()) if code)
+    faults = [f"{fault.name}@{fault.at:g}" for fault in scenario.faults]
+    cells = [
+        str(scenario.seed), str(scenario.brokers), "+".join(plan.library for plan in scenario.producers),
+        str(verdict.runs), str(scenario.state_kib), str(scenario.workers), str(verdict.records),
+        str(verdict.transitions), str(verdict.repeats), str(verdict.forwarded), str(sum(codes.values())),
+        f"{time.monotonic() - began:.0f}", "no" if problems else "yes",
+        f"{', '.join([*faults, *scenario.traits])} (exits {exits or 'none'})",
+    ]  # fmt: skip
+    return Row(scenario.seed, cells, not problems, problems)
+
+
+def campaign(seeds: Iterable[int], fresh: bool) -> Iterator[Row]:
+    """Rows as they come: first all scenarios on one broker, then all on three, so that two clusters do."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    scenarios = [draw(seed) for seed in seeds]
+    for brokers in (1, 3):
+        waiting = []
+        for scenario in (each for each in scenarios if each.brokers == brokers):
+            known = RESULTS / f"{scenario.seed}.json"
+            if known.exists() and not fresh:
+                yield msgspec.json.decode(known.read_bytes(), type=Row)
+            else:
+                waiting.append(scenario)
+        if waiting:
+            yield from _on_one_cluster(waiting, brokers)
+
+
+def _on_one_cluster(scenarios: list[Scenario], brokers: int) -> Iterator[Row]:
+    with ProxiedKafka(brokers) as cluster:
+        for scenario in scenarios:
+            folder = Path(tempfile.mkdtemp(prefix=f"chaos-{scenario.seed}-"))
+            row = play(scenario, cluster, folder)
+            if row.exact:
+                shutil.rmtree(folder)
+                (RESULTS / f"{scenario.seed}.json").write_bytes(msgspec.json.encode(row))
+            else:
+                row.problems.append(f"logs are in {folder}")
+            yield row
+
+
+def main(arguments: list[str]) -> int:
+    """See `tests.chaos.__main__`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10, help="how many scenarios")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--fresh", action="store_true", help="also those that were exact before")
+    options = parser.parse_args(arguments)
+    print(COLUMNS, flush=True)
+    failed = []
+    for row in campaign(range(options.first_seed, options.first_seed + options.seeds), options.fresh):
+        print(
+            " ".join(cell.rjust(len(name)) for cell, name in zip(row.cells, COLUMNS.split(), strict=True)),
+            flush=True,
+        )
+        if not row.exact:
+            failed.append(row.seed)
+            print("\n".join(f"    {problem}" for problem in row.problems), flush=True)
+            print(f"    alone: make chaos SEEDS=1 FIRST_SEED={row.seed}", flush=True)
+    print(f"{options.seeds - len(failed)} of {options.seeds} exact")
+    return 1 if failed else 0
