@@ -107,7 +107,7 @@ def check_events(events: Any) -> list[Event]:
     if not isinstance(events, list):
         raise _wrong("events", events, 'a list of {"kind": …}')
     if len(events) > MAX_EVENTS:
-        raise RecordError(Reason.INVALID_RECORD, f"events: got {len(events)}, at most {MAX_EVENTS} a record")
+        raise RecordError(Reason.EVENT_LIMIT, f"events: got {len(events)}, at most {MAX_EVENTS} a record")
     for event in events:
         if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
             raise _wrong("events", event, '{"kind": …}')

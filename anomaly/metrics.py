@@ -128,6 +128,11 @@ class WorkerMetrics:
         )  # fmt: skip
         for reason in ("duplicate", "late", "replaced_session"):
             self.ignored.labels(reason)
+        self.refused_values = self._counter(
+            "anomaly_refused_values_total", "Values of series that a run may not have: beyond a limit.", "reason"
+        )  # fmt: skip
+        for reason in ("series_limit", "layer_limit"):
+            self.refused_values.labels(reason)
         self.missing_offsets = self._counter(
             "anomaly_missing_offsets_total", "Offsets telemetry did not have: retention was faster, or transactions."
         )  # fmt: skip

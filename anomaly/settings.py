@@ -102,8 +102,30 @@ class Settings:
     max_series_per_run: int = _setting(
         100_000,
         "series (layer times signal) that one run may have; further layers are refused",
-        between(1, 10_000_000),
+        between(1, 100_000),
     )
+    max_layers_per_run: int = _setting(
+        50_000, "distinct layers that one run may have; further layers are refused", between(1, 100_000)
+    )
+    max_layouts_per_run: int = _setting(
+        256, "layouts that one run may send, and how often its set of series may grow", between(1, 10_000)
+    )
+    max_events_per_record: int = _setting(64, "events that one record may carry", between(0, 64))
+    max_ranks_per_run: int = _setting(16_384, "ranks that one run may have", between(1, 16_384))
+    max_sessions_per_rank: int = _setting(
+        1_000, "times that one rank of a run may start over with a new session", between(1, 1_000_000)
+    )
+    max_runs_per_partition: int = _setting(
+        5_000, "runs that one partition may have; records of further runs are refused", between(1, 1_000_000)
+    )
+    finished_run_hours: float = _setting(
+        1.0, "hours after the last record of a finished run until what was learned of it is dropped",
+        between(0.01, 8760),
+    )  # fmt: skip
+    silent_run_days: float = _setting(
+        3.0, "days of silence after which a run counts as finished and what was learned of it is dropped",
+        between(0.01, 3650),
+    )  # fmt: skip
     max_metric_runs: int = _setting(
         500,
         "runs with series of their own in /metrics; the longest silent ones make room",

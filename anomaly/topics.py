@@ -13,6 +13,8 @@ from functools import lru_cache
 from aiokafka.partitioner import murmur2
 
 DAY_SECONDS = 86_400
+INCIDENTS_LONGER_DAYS = 7
+"""Days that incidents are kept longer than the telemetry they speak of."""
 PREFLIGHT_KEY = b"__preflight__"
 PREFLIGHT_HEADER = "preflight"
 FORWARDED_PARTITION = "forwarded_partition"
@@ -71,7 +73,7 @@ def topic_configurations(
 
     return {
         topics.telemetry: {**kept(telemetry_retention_days), "max.message.bytes": str(max_message_bytes)},
-        topics.incidents: kept(telemetry_retention_days + 7),
+        topics.incidents: kept(telemetry_retention_days + INCIDENTS_LONGER_DAYS),
         topics.incident_actions: kept(30),
         topics.deadletter: {**kept(30), "max.message.bytes": str(max_message_bytes + DEAD_LETTER_ROOM)},
         topics.changelog: {

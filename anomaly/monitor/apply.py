@@ -18,6 +18,7 @@ from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
     Admission,
     admission_of,
+    check_sessions,
     join_attempt,
     note_session,
 )
@@ -37,9 +38,9 @@ def apply_steps(
             Reason.LAYOUT_CONTRADICTION,
             f"got {width} values a record, layout {layout.hash.hex()} has {layout.width}; send the layout that fits",
         )
-    rank = _rank(state, message)
-    if refused := _placed(state, layout, limits).refused:
-        outcome.counts["series_limit"] += refused * records
+    rank = _rank(state, message, limits)
+    for reason, refused in _placed(state, layout, limits).refused:
+        outcome.counts[reason] += refused * records
     note_message(state, rank)
     for at in range(records):
         placement = _placed(state, layout, limits)  # again: judging a record may chart a series anew
@@ -139,13 +140,20 @@ def _start_over(state: RunState) -> None:
     be_cautious(state)
 
 
-def _rank(state: RunState, message: StepMessage) -> RankState:
+def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
     rank = state.ranks.get(message.rank)
     if rank is None:
+        if len(state.ranks) >= limits.ranks_per_run:
+            raise RecordError(
+                Reason.RANK_LIMIT,
+                f"rank {message.rank} is one more than the {limits.ranks_per_run} ranks that a run may have; raise "
+                "max_ranks_per_run, or send fewer ranks",
+            )
         if len(state.ranks) == 1:
             state.owners = np.full(state.table.slots, next(iter(state.ranks)), np.int32)
         rank = state.ranks[message.rank] = RankState(attempt=state.attempt)
         state.live = None
+    check_sessions(rank, message.session, limits.sessions_per_rank)
     if message.place is not None and message.place != rank.place:
         rank.place = message.place
         state.live = None
@@ -156,15 +164,18 @@ def _rank(state: RunState, message: StepMessage) -> RankState:
 
 def _placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
     """The layout's way into the run's slots; new series get theirs."""
-    placement = state.table.place(layout, limits.series_per_run)
+    may_grow = state.growths < limits.layouts_per_run
+    series, layers = limits.series_per_run if may_grow else 0, limits.layers_per_run
+    placement = state.table.place(layout, series, layers)
     if placement is None:
-        table = state.table.larger(layout, limits.series_per_run)
+        state.growths += 1
+        table = state.table.larger(layout, series, layers)
         new = table.profiles[state.table.slots :]
         state.slab.grow(new)
         if state.owners is not None:
             state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
         state.table = table
-        placement = table.place(layout, limits.series_per_run)
+        placement = table.place(layout, series, layers)
         assert (
             placement is not None
         )  # a table that has just made room for the layout has all that it may have

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anomaly.errors import SettingsError
+from anomaly.errors import Reason, RecordError, SettingsError
+from anomaly.records import MAX_EVENTS, LayoutMessage, StepMessage
+from anomaly.topics import DAY_SECONDS, INCIDENTS_LONGER_DAYS
 from detectors.levels import BUDGET
 from detectors.river_watch import RiverWatch
 
 if TYPE_CHECKING:
     from anomaly.settings import Settings
+
+
+DAY_MS = DAY_SECONDS * 1000
+HOUR_MS = DAY_MS // 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,29 @@ class Limits:
 
     max_message_bytes: int = 8 << 20
     series_per_run: int = 100_000
-    layouts_per_run: int = 64
+    layers_per_run: int = 50_000
+    layouts_per_run: int = 256
+    """Layouts of the compact form, and how often a run's set of series may grow."""
+    events_per_record: int = MAX_EVENTS
+    ranks_per_run: int = 16_384
+    sessions_per_rank: int = 1_000
+    runs_per_partition: int = 5_000
+    finished_ms: int = HOUR_MS
+    """A run that said `finished` is closed this long after its last record, by the partition's clock (`lives`)."""
+    silent_ms: int = 3 * DAY_MS
+    """A run that did not, this long after it."""
+    forgotten_ms: int = 14 * DAY_MS
+    """Nothing at all is known of a run this long after its last record."""
     false_warnings_per_million_steps: float = BUDGET
     watches: tuple[Watch, ...] = ()
+
+
+def check_events(message: StepMessage | LayoutMessage, limit: int) -> None:
+    """Raise `RecordError` where one record carries more events than `limit`."""
+    if isinstance(message, StepMessage) and message.events:
+        most = max(len(of_record) for of_record in message.events)
+        if most > limit:
+            raise RecordError(Reason.EVENT_LIMIT, f"events: got {most}, at most {limit} a record are allowed")
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -58,9 +84,23 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         max_message_bytes=settings.max_message_bytes,
         series_per_run=settings.max_series_per_run,
+        layers_per_run=settings.max_layers_per_run,
+        layouts_per_run=settings.max_layouts_per_run,
+        events_per_record=settings.max_events_per_record,
+        ranks_per_run=settings.max_ranks_per_run,
+        sessions_per_rank=settings.max_sessions_per_rank,
+        runs_per_partition=settings.max_runs_per_partition,
+        finished_ms=int(settings.finished_run_hours * HOUR_MS),
+        silent_ms=int(settings.silent_run_days * DAY_MS),
+        forgotten_ms=int(max(incidents_days(settings), settings.silent_run_days) * DAY_MS),
         false_warnings_per_million_steps=settings.false_warnings_per_million_steps,
         watches=watches_of(settings.watch),
     )
+
+
+def incidents_days(settings: Settings) -> float:
+    """How long incidents are kept: as long, a run's ordinals must be known, so that no identity comes twice."""
+    return settings.telemetry_retention_days + INCIDENTS_LONGER_DAYS
 
 
 def watches_of(tables: tuple[dict[str, Any], ...]) -> tuple[Watch, ...]:

@@ -9,6 +9,10 @@ from typing import Protocol
 
 from anomaly.errors import Reason
 from anomaly.incidents.transition import Transition
+from anomaly.json_records import MAX_TIME
+from anomaly.topics import FORWARDED_OFFSET, FORWARDED_PARTITION
+
+MAX_OFFSET = (1 << 63) - 1
 
 
 class LogRecord(Protocol):
@@ -19,6 +23,25 @@ class LogRecord(Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+
+
+def seconds_of(timestamp: int) -> float | None:
+    """Kafka's milliseconds as a record's time; None for none (-1) and for what no clock shows."""
+    seconds = timestamp / 1000
+    return seconds if 0 <= seconds < MAX_TIME else None
+
+
+def origin_of(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | None:
+    """(partition, offset) a record was forwarded from; None for one that was not, or whose headers say nothing.
+
+    Anyone may write such headers, and a header may be null: what a worker cannot have written says nothing.
+    """
+    partition, offset = (headers.get(name) or b"" for name in (FORWARDED_PARTITION, FORWARDED_OFFSET))
+    if not (partition.isdigit() and offset.isdigit() and len(partition) <= 10 and len(offset) <= 19):
+        return None
+    if not (int(partition) < partitions and int(offset) <= MAX_OFFSET):
+        return None
+    return int(partition), int(offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +72,7 @@ class Outcome:
     forwards: list[Forward] = field(default_factory=list)
     touched: dict[str, int] = field(default_factory=dict)
     """Run → the lowest offset applied to its state; a held one may be below an earlier batch's."""
+    clocks: dict[str, int] = field(default_factory=dict)
+    """Run → the partition's clock before the record at that offset."""
     counts: Counter[str] = field(default_factory=Counter)
     """Admissions, refusals, values: by their reason."""

@@ -12,22 +12,14 @@ from collections.abc import Sequence
 from anomaly import codec
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.transition import Source
-from anomaly.json_records import MAX_TIME
 from anomaly.monitor.apply import apply_steps
-from anomaly.monitor.held import Held, HeldRecords
-from anomaly.monitor.limits import Limits
-from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome
+from anomaly.monitor.held import Held, HeldRuns
+from anomaly.monitor.limits import Limits, check_events
+from anomaly.monitor.lives import Away, Lives, Nowhere, reduced, reopened
+from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of
 from anomaly.monitor.state import RunState
 from anomaly.records import LayoutMessage, StepMessage, home_key
-from anomaly.topics import (
-    FORWARDED_OFFSET,
-    FORWARDED_PARTITION,
-    PREFLIGHT_HEADER,
-    PREFLIGHT_KEY,
-    home_partition,
-)
-
-MAX_OFFSET = (1 << 63) - 1
+from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY, home_partition
 
 
 class PartitionMonitor:
@@ -39,13 +31,16 @@ class PartitionMonitor:
         partitions: int,
         limits: Limits | None = None,
         runs: dict[str, RunState] | None = None,
+        away: Away | None = None,
+        clock: int = 0,
     ) -> None:
         self.partition = partition
         self.partitions = partitions
         self.limits = limits or Limits()
         self.runs: dict[str, RunState] = {} if runs is None else runs
+        self.lives = Lives(self.runs, away or Nowhere(), self.limits, clock)
         self.outcome = Outcome()
-        self._held: dict[str, HeldRecords] = {}
+        self._held = HeldRuns()
 
     def process(self, records: Sequence[LogRecord]) -> Outcome:
         """Take the partition's next records, in offset order; return all that came of them."""
@@ -58,13 +53,25 @@ class PartitionMonitor:
         outcome, self.outcome = self.outcome, Outcome()
         return outcome
 
-    def oldest_held(self) -> int | None:
-        """The offset of the oldest record that waits for its layout; nothing at or above it may be committed."""
-        return min((held.oldest for held in self._held.values()), default=None)
+    def oldest_held(self) -> Held | None:
+        """The oldest record that waits for its layout; nothing at or above its offset may be committed."""
+        return self._held.oldest
+
+    def holds(self, run: str) -> bool:
+        """Whether records of this run wait for a layout."""
+        return run in self._held
+
+    def close(self, run: str) -> bool:
+        """Drop what was learned of a run in memory whose next record would find it closed; False if it is not so."""
+        state = self.runs.get(run)
+        if state is None or state.life.closed or not self.lives.closed(state.life) or run in self._held:
+            return False
+        self.runs[run] = reduced(state)
+        return True
 
     def take(self, message: StepMessage | LayoutMessage) -> None:
         """Judge a message that comes from no log (replay); `RecordError` where it contradicts itself."""
-        state = self._state(message)
+        state = self.runs.get(message.run) or self.lives.admit(message, 0)
         if isinstance(message, LayoutMessage):
             self._add_layout(state, message)
         else:
@@ -74,27 +81,32 @@ class PartitionMonitor:
         headers = dict(record.headers)
         if record.key == PREFLIGHT_KEY and PREFLIGHT_HEADER in headers:
             return
+        clock = self.lives.clock
+        self.lives.tick(seconds_of(record.timestamp))
         try:
             message = self._decoded(record)
             key = home_key(message.run, message.fork)
-            origin = _origin(headers, self.partitions)
+            origin = origin_of(headers, self.partitions)
             home = home_partition(key, self.partitions)
             if home != self.partition:
                 self._send_home(record, key, home, origin)
                 return
+            state = self._state(message, record)
         except RecordError as error:
             self._park(record, error.reason, error.detail)
             return
-        state = self._state(message)
-        if record.offset <= state.offset:
+        if state is None:
             return  # replayed after a crash, and its effect is in the state
-        held = self._held.get(message.run)
-        waiting = Held(record, message, origin)
-        if isinstance(message, LayoutMessage):
+        self._take(Held(record, message, origin, clock), state)
+        self._let_go(message.run, record.offset)
+
+    def _take(self, waiting: Held, state: RunState) -> None:
+        if isinstance(waiting.message, LayoutMessage):
             self._safely(waiting, state)
-            self._release(message.run, state)
-        elif held is not None or self._lacks_layout(state, message):
-            self._hold(waiting, state)
+            self._release(state.run)
+        elif state.run in self._held or self._lacks_layout(state, waiting.message):
+            self._held.append(waiting)
+            self.outcome.counts["held"] += 1
         else:
             self._safely(waiting, state)
 
@@ -106,11 +118,13 @@ class PartitionMonitor:
                 f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records",
             )
         try:
-            return codec.decode(value, _seconds(record.timestamp))
+            message = codec.decode(value, seconds_of(record.timestamp))
         except RecordError:
             raise
         except Exception as error:  # an error of ours must not end the worker either
             raise RecordError(Reason.PROCESSING_ERROR, f"decoding: {type(error).__name__}: {error}") from None
+        check_events(message, self.limits.events_per_record)
+        return message
 
     def _send_home(self, record: LogRecord, key: bytes, home: int, origin: tuple[int, int] | None) -> None:
         if origin is not None:
@@ -119,37 +133,46 @@ class PartitionMonitor:
         self.outcome.forwards.append(Forward(record, key, home))
         self.outcome.counts["forwarded"] += 1
 
-    def _state(self, message: StepMessage | LayoutMessage) -> RunState:
-        state = self.runs.get(message.run)
+    def _state(self, message: StepMessage | LayoutMessage, record: LogRecord) -> RunState | None:
+        """The run's state as this record finds it; None if it is ahead of the record. `RecordError`: no room."""
+        lives, state = self.lives, self.lives.find(message.run)
+        if state is not None and record.offset <= state.offset:
+            return None
         if state is None:
-            state = self.runs[message.run] = RunState(message.run, message.fork)
-            state.slab.budget = self.limits.false_warnings_per_million_steps
-        return state
+            return lives.admit(message, record.offset)
+        if message.run in self._held:
+            return state
+        if lives.forgotten(state.life):
+            return lives.admit(message, record.offset)
+        return self._reopened(state, record) if lives.closed(state.life) else state
+
+    def _reopened(self, state: RunState, record: LogRecord) -> RunState:
+        time = seconds_of(record.timestamp)
+        budget = self.limits.false_warnings_per_million_steps
+        fresh, transitions = reopened(state, time, Source(self.partition, record.offset), budget)
+        key = home_key(state.run, state.fork)
+        self.outcome.transitions += [(key, each) for each in transitions]
+        self.runs[state.run] = fresh
+        self.lives.lived(fresh)
+        return fresh
 
     def _lacks_layout(self, state: RunState, message: StepMessage) -> bool:
         return message.layout is None and message.layout_hash not in state.layouts
 
-    def _hold(self, waiting: Held, state: RunState) -> None:
-        held = self._held.setdefault(state.run, HeldRecords())
-        held.append(waiting)
-        self.outcome.counts["held"] += 1
-        while held.full:
-            oldest = held.popleft()
+    def _let_go(self, run: str, offset: int) -> None:
+        """Park what has been held for too long, by the counts of `held`."""
+        for oldest in self._held.overdue(run, offset):
             detail = (
                 f"layout {oldest.steps.layout_hash.hex()} did not come; send the layout before its records"
             )
             self._park(oldest.record, Reason.LAYOUT_MISSING, detail)
-            self._applied(oldest, state)
-            self._release(state.run, state)
+            self._applied(oldest, self.runs[oldest.message.run])
+            self._release(oldest.message.run)
 
-    def _release(self, run: str, state: RunState) -> None:
+    def _release(self, run: str) -> None:
         """Judge what was held, up to the next record whose layout is still missing."""
-        held = self._held.get(run)
-        while held and not self._lacks_layout(state, held.first.steps):
-            self._safely(held.popleft(), state)
-            state = self.runs[run]
-        if held is not None and not held:
-            del self._held[run]
+        while (held := self._held.of(run)) and not self._lacks_layout(self.runs[run], held.first.steps):
+            self._safely(self._held.popleft(run), self.runs[run])
 
     def _safely(self, waiting: Held, state: RunState) -> None:
         """Apply one message; an error of ours parks it and the run starts cold behind it, other runs go on."""
@@ -171,12 +194,15 @@ class PartitionMonitor:
 
     def _applied(self, waiting: Held, state: RunState) -> None:
         offset = waiting.record.offset
-        held = self._held.get(state.run)
+        held = self._held.of(state.run)
         if not held or offset < held.oldest:
             state.offset = max(state.offset, offset)
         waiting.note_origin(state)
+        self.lives.lived(state)
         touched = self.outcome.touched
-        touched[state.run] = min(offset, touched.get(state.run, offset))
+        if offset <= touched.get(state.run, offset):
+            touched[state.run] = offset
+            self.outcome.clocks[state.run] = waiting.clock
 
     def _add_layout(self, state: RunState, message: LayoutMessage) -> None:
         layout = message.layout
@@ -208,23 +234,5 @@ def cold(state: RunState) -> RunState:
         first_time=state.first_time,
         book=state.book,
         timers=state.timers,
+        life=state.life,
     )
-
-
-def _seconds(timestamp: int) -> float | None:
-    """Kafka's milliseconds as a record's time; None for none (-1) and for what no clock shows."""
-    seconds = timestamp / 1000
-    return seconds if 0 <= seconds < MAX_TIME else None
-
-
-def _origin(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | None:
-    """(partition, offset) a record was forwarded from; None for one that was not, or whose headers say nothing.
-
-    Anyone may write such headers, and a header may be null: what a worker cannot have written says nothing.
-    """
-    partition, offset = (headers.get(name) or b"" for name in (FORWARDED_PARTITION, FORWARDED_OFFSET))
-    if not (partition.isdigit() and offset.isdigit() and len(partition) <= 10 and len(offset) <= 19):
-        return None
-    if not (int(partition) < partitions and int(offset) <= MAX_OFFSET):
-        return None
-    return int(partition), int(offset)

@@ -45,6 +45,11 @@ def series_number(layers: NDArray[np.int64], signals: NDArray[np.int64]) -> NDAr
     return (layers - WHOLE_MODEL << SIGNAL_BITS) + signals
 
 
+def layer_number(series: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The layer of each series."""
+    return (series >> SIGNAL_BITS) + WHOLE_MODEL
+
+
 def series_of(layout: Layout, layers: Numbered, signals: Numbered) -> NDArray[np.int64]:
     """The series of a record's values, in their order."""
     model, of_layers = signals.of(layout.model_signals), signals.of(layout.signals)

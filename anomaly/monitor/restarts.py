@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from anomaly.errors import Reason, RecordError
 from anomaly.monitor.state import RankState, RunState
 
 LATE_MAKE_RESTART = 3
@@ -36,6 +37,20 @@ def admission_of(rank: RankState, session: int | None, sequence: int | None, ste
     return Admission.LATE
 
 
+def check_sessions(rank: RankState, session: int | None, limit: int) -> None:
+    """Raise `RecordError` for a session that would be one too many."""
+    if (
+        session is not None
+        and session != rank.session
+        and session not in rank.replaced
+        and rank.sessions >= limit
+    ):
+        raise RecordError(
+            Reason.SESSION_LIMIT,
+            f"the rank has started over {limit} times; start the run under another id, or raise max_sessions_per_rank",
+        )
+
+
 def note_session(rank: RankState, session: int | None, sequence: int | None) -> None:
     """Remember the session of a record that is judged; a new one replaces the old for good."""
     if session is None or sequence is None:
@@ -44,6 +59,7 @@ def note_session(rank: RankState, session: int | None, sequence: int | None) -> 
         if rank.session is not None:
             rank.replaced = [*rank.replaced, rank.session][-MAX_REPLACED:]
         rank.session = session
+        rank.sessions += 1
         rank.strays = 0
     rank.sequence = sequence
 

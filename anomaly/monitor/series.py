@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.meaning import Meaning, meaning_of
-from anomaly.monitor.numbering import SIGNAL, SIGNAL_BITS, Numbered, series_number, series_of
+from anomaly.monitor.numbering import SIGNAL, Numbered, layer_number, series_number, series_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
 
+SERIES_LIMIT = "series_limit"
+LAYER_LIMIT = "layer_limit"
 CONTEXT_SIGNALS = ("lr", "tokens", "skipped", "loss_scale")
 MAX_SIGNALS_A_RUN = 1 << 15
 """Different names of signals; a table numbers them with 16 bits."""
@@ -42,15 +44,18 @@ class SeriesNames(msgspec.Struct, frozen=True, array_like=True):
 class Placement:
     """A layout's way into a table.
 
-    ``index`` is int32 of shape (layout.width,), the slot of each value, -1 for a series beyond the limit;
-    ``direct`` says that it is 0, 1, 2, …, all slots.
+    ``index`` is int32 of shape (layout.width,), the slot of each value, -1 for a series beyond a limit;
+    ``refused`` says how many there are by the limit's name; ``direct`` that it is 0, 1, 2, …, all slots.
     """
 
     __slots__ = ("direct", "index", "refused")
 
-    def __init__(self, slots: int, index: NDArray[np.int32]) -> None:
+    def __init__(self, slots: int, index: NDArray[np.int32], beyond_layers: NDArray[np.bool_]) -> None:
         self.index = index
-        self.refused = int(np.count_nonzero(index < 0))
+        of_layers = int(np.count_nonzero(beyond_layers & (index < 0)))
+        others = int(np.count_nonzero(index < 0)) - of_layers
+        reasons = ((LAYER_LIMIT, of_layers), (SERIES_LIMIT, others))
+        self.refused = tuple((reason, count) for reason, count in reasons if count)
         self.direct = bool(index.size == slots and np.array_equal(index, np.arange(slots)))
 
 
@@ -70,9 +75,9 @@ class SeriesTable:
         self.trainable = np.frombuffer(names.trainable, np.int8)
         self.slots = len(self.profiles)
         self.blank = np.repeat(NOT_MEASURED, self.slots)
-        self._placements: dict[tuple[bytes, int], Placement] = {}
+        self._placements: dict[tuple[bytes, int, int], Placement] = {}
         # Weak: a run whose names change all the time must not leave every table behind that it has ever had.
-        self._larger: WeakValueDictionary[tuple[bytes, int], SeriesTable] = WeakValueDictionary()
+        self._larger: WeakValueDictionary[tuple[bytes, int, int], SeriesTable] = WeakValueDictionary()
         self._slots_of_layers: dict[tuple[str | None, str], int] | None = None
 
     @cached_property
@@ -123,23 +128,24 @@ class SeriesTable:
         """The slot's signal."""
         return self.signals[int(self.slot_signal[slot])]
 
-    def place(self, layout: Layout, limit: int) -> Placement | None:
+    def place(self, layout: Layout, limit: int, layer_limit: int) -> Placement | None:
         """Where the values of a record of this layout go; None if it has series for which `larger` has room."""
-        key = (layout.hash, limit)
+        key = (layout.hash, limit, layer_limit)
         placement = self._placements.get(key)
-        if placement is None and self.larger(layout, limit) is self:
+        if placement is None and self.larger(layout, limit, layer_limit) is self:
             if len(self._placements) >= _REMEMBERED:
                 self._placements.clear()
             wanted = series_of(layout, Numbered(self._layer_numbers), Numbered(self._signal_numbers))
-            placement = self._placements[key] = Placement(self.slots, self._slots(wanted))
+            beyond = layer_number(wanted) >= layer_limit
+            placement = self._placements[key] = Placement(self.slots, self._slots(wanted), beyond)
         return placement
 
-    def larger(self, layout: Layout, limit: int) -> SeriesTable:
-        """The table that also has this layout's series, as far as `limit` allows; itself if there is nothing new."""
-        key = (layout.hash, limit)
+    def larger(self, layout: Layout, limit: int, layer_limit: int) -> SeriesTable:
+        """The table that also has this layout's series, as far as the limits allow; itself if there is nothing new."""
+        key = (layout.hash, limit, layer_limit)
         table = self._larger.get(key)
         if table is None:
-            table = self._with(layout, limit)
+            table = self._with(layout, limit, layer_limit)
             if table is not self:
                 self._larger[key] = table
         return table
@@ -178,7 +184,7 @@ class SeriesTable:
         at = np.searchsorted(known, series, side="right") - 1
         return np.where((at >= 0) & (known[at] == series), slots[at], -1).astype(np.int32)
 
-    def _with(self, layout: Layout, limit: int) -> SeriesTable:
+    def _with(self, layout: Layout, limit: int, layer_limit: int) -> SeriesTable:
         """This table and the layout's new series, as far as there is room.
 
         Only what gets a slot gets a name here: whoever invents names for ever fills the table once.
@@ -186,8 +192,8 @@ class SeriesTable:
         layers, signals = Numbered(self._layer_numbers), Numbered(self._signal_numbers)
         wanted = series_of(layout, layers, signals)
         fits = (self._slots(wanted) < 0) & ((wanted & SIGNAL) < MAX_SIGNALS_A_RUN)
-        new = wanted[fits][: max(0, limit - self.slots)]
-        slot_layer, layer_names = layers.kept((new >> SIGNAL_BITS) + WHOLE_MODEL)
+        new = wanted[fits & (layer_number(wanted) < layer_limit)][: max(0, limit - self.slots)]
+        slot_layer, layer_names = layers.kept(layer_number(new))
         slot_signal, signal_names = signals.kept(new & SIGNAL)
         trainable = self._trainable_with(layout, layer_names)
         if not len(new) and trainable == self.names.trainable:

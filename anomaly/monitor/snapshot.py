@@ -3,12 +3,14 @@
 The bytes are one MessagePack map: `version`, what identifies the run, and every part of `RunState`; arrays are raw
 little-endian bytes inside it. A reader of version N also reads N - 1; fields it does not know are ignored, fields that
 are missing have defaults. `marks` are what may differ between two histories with the same effect: source offset,
-revision, forwarding offsets. So may `timers`, whose clock is the worker's.
+revision, forwarding offsets, how long it is known, which depends on the partition's other runs. So may `timers`, whose
+clock is the worker's.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +23,7 @@ from anomaly.monitor.state import (
     REPEATS,
     Context,
     Excursion,
+    Life,
     PendingStep,
     RankState,
     RunState,
@@ -38,6 +41,7 @@ class _Marks(msgspec.Struct, omit_defaults=True):
     offset: int = -1
     revision: int = 0
     origins: dict[int, int] = {}
+    life: Life = msgspec.field(default_factory=Life)
 
 
 class _Saved(msgspec.Struct, omit_defaults=True):
@@ -56,6 +60,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     last_time: float | None = None
     tags: dict[str, str] | None = None
     layouts: list[Layout] = []
+    growths: int = 0
     owners: bytes | None = None
     ranks: dict[int, RankState] = {}
     context: Context = msgspec.field(default_factory=Context)
@@ -86,7 +91,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
         _Saved(
             version=VERSION,
             run=state.run,
-            marks=_Marks(state.offset, state.revision, state.origins) if marks else _Marks(),
+            marks=_Marks(state.offset, state.revision, state.origins, state.life) if marks else _Marks(),
             series=state.table.names,
             budget=state.slab.budget,
             slab=state.slab.dump(),
@@ -99,6 +104,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             last_time=state.last_time,
             tags=state.tags,
             layouts=list(state.layouts.values()),
+            growths=state.growths,
             owners=None if state.owners is None else state.owners.tobytes(),
             ranks=state.ranks,
             context=state.context,
@@ -106,9 +112,9 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             pending=state.pending,
             peer_runs=state.peer_runs,
             excursions=state.excursions,
-            climb=state.climb.dump(),
-            repeats=state.repeats.dump(),
-            last_values=state.last_values,
+            climb=b"" if state.life.closed else state.climb.dump(),
+            repeats=b"" if state.life.closed else state.repeats.dump(),
+            last_values=[] if state.life.closed else state.last_values,
             watchers={**state.saved_watchers, **{name: each.dump() for name, each in state.watchers.items()}},
             book=state.book,
             timers=state.timers if marks else None,
@@ -129,6 +135,17 @@ def load(payload: bytes) -> RunState:
         raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
 
 
+def _of_losses(saved: _Saved) -> dict[str, Any]:
+    """What follows the loss; a closed run has none of it."""
+    if saved.marks.life.closed:
+        return {}
+    return {
+        "climb": Climb.load(saved.climb),
+        "repeats": RunLength.load(saved.repeats, REPEATS),
+        "last_values": saved.last_values,
+    }
+
+
 def _restored(saved: _Saved) -> RunState:
     table = table_of(saved.series)
     return RunState(
@@ -137,6 +154,7 @@ def _restored(saved: _Saved) -> RunState:
         offset=saved.marks.offset,
         revision=saved.marks.revision,
         origins=saved.marks.origins,
+        life=saved.marks.life,
         attempt=saved.attempt,
         newest_step=saved.newest_step,
         readings=saved.readings,
@@ -147,6 +165,7 @@ def _restored(saved: _Saved) -> RunState:
         layouts={layout.hash: layout for layout in saved.layouts},
         table=table,
         slab=Slab.load(table.profiles, saved.slab, saved.budget),
+        growths=saved.growths,
         owners=None if saved.owners is None else np.frombuffer(saved.owners, np.int32).copy(),
         ranks=saved.ranks,
         context=saved.context,
@@ -154,9 +173,7 @@ def _restored(saved: _Saved) -> RunState:
         pending=saved.pending,
         peer_runs=saved.peer_runs,
         excursions=saved.excursions,
-        climb=Climb.load(saved.climb),
-        repeats=RunLength.load(saved.repeats, REPEATS),
-        last_values=saved.last_values,
+        **_of_losses(saved),
         saved_watchers=saved.watchers,
         book=saved.book,
         timers=saved.timers,

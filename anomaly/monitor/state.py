@@ -48,6 +48,19 @@ class SlotRecord(msgspec.Struct):
         return grown
 
 
+class Life(msgspec.Struct, array_like=True):
+    """Since when a run is known in its partition and until when (`lives` says what for). Clocks in milliseconds."""
+
+    born: int = -1
+    """Offset of the first record of its present life; -1: before all."""
+    past: list[tuple[int, int]] = []
+    """The last lives before this one, after which it was forgotten: offset of the first record, and `ends`."""
+    closes: int | None = None
+    ends: int | None = None
+    closed: bool = False
+    """What was learned has been dropped already."""
+
+
 class RankState(msgspec.Struct):
     """One rank of a run. Steps are millionths."""
 
@@ -56,6 +69,8 @@ class RankState(msgspec.Struct):
     session: int | None = None
     sequence: int = -1
     replaced: list[int] = []
+    sessions: int = 0
+    """How many it has had."""
     strays: int = 0
     waiting: list[SlotRecord] = []
     interval: int = 0
@@ -148,6 +163,7 @@ class RunState:
     revision: int = 0
     origins: dict[int, int] = field(default_factory=dict)
     """Highest offset applied per partition that records were forwarded from."""
+    life: Life = field(default_factory=Life)
     attempt: int = 0
     newest_step: int | None = None
     readings: int = 0
@@ -158,6 +174,8 @@ class RunState:
     tags: dict[str, str] | None = None
     layouts: dict[bytes, Layout] = field(default_factory=dict)
     table: SeriesTable = NO_SERIES
+    growths: int = 0
+    """How often its series became more."""
     slab: Slab = field(default_factory=lambda: Slab(np.zeros(0, np.uint8)))
     owners: NDArray[np.int32] | None = None
     """int32 [slots]: the rank whose values are charted, -1 for none yet; None while the run has one rank."""

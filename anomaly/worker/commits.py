@@ -2,7 +2,8 @@
 
 ``incidents`` is where the incidents partition ended when the first record not covered by the commit was processed:
 whatever the replay of these records finds in the topic from there on has been sent already. ``partitions`` is how many
-partitions the topic had; with another count every run would have another home.
+partitions the topic had; with another count every run would have another home. ``clock`` is the partition's clock
+before the record at the offset, in milliseconds (`anomaly.monitor.lives`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ class CommitMetadata(msgspec.Struct, frozen=True):
 
     partitions: int | None = None
     incidents: int | None = None
+    clock: int = 0
 
     def encode(self) -> str:
         """JSON."""

@@ -7,10 +7,9 @@ replay from it finds everything that was not saved; states carry their own offse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anomaly.monitor import PartitionMonitor, snapshot
+from anomaly.monitor import Outcome, PartitionMonitor, snapshot
 from anomaly.monitor.timers import PartitionTimers
 from anomaly.worker.commits import CommitMetadata
 
@@ -25,6 +24,8 @@ class Uncovered:
     """Where the incidents partition ended, at the latest, when that record was first processed."""
     since: float
     """When that was, on the worker's clock."""
+    clock: int = 0
+    """The partition's own clock before that record."""
 
 
 @dataclass(slots=True)
@@ -56,18 +57,19 @@ class PartitionBook:
         """Records below `until` may be a replay; the transitions of such stand from `incidents` to `end`."""
         self.replay_until, self.incidents_before, self.incidents_end = until, incidents, end
 
-    def advance(self, position: int, touched: Mapping[str, int], now: float) -> None:
-        """A batch up to `position` was processed and changed `touched` runs (run → its lowest offset applied).
+    def advance(self, position: int, outcome: Outcome, now: float) -> None:
+        """A batch up to `position` was processed and `outcome` came of it.
 
         A timer changes runs, too: then `position` is what it was and the offsets are `timers.NO_RECORD`.
         """
         incidents = self._incidents_from()
-        for run, offset in touched.items():
+        for run, offset in outcome.touched.items():
             known = self.dirty.get(run)
+            clock = outcome.clocks.get(run, 0)
             if known is None:
-                self.dirty[run] = Uncovered(offset, incidents, now)
+                self.dirty[run] = Uncovered(offset, incidents, now, clock)
             elif offset < known.offset:  # it was held, and its layout came
-                self.dirty[run] = Uncovered(offset, known.incidents, known.since)
+                self.dirty[run] = Uncovered(offset, known.incidents, known.since, clock)
         self.position = position
 
     def incident_landed(self, offset: int) -> None:
@@ -83,23 +85,41 @@ class PartitionBook:
         self.in_flight[run] = uncovered
         return snapshot.dump(state)
 
+    def close(self, run: str, now: float) -> bool:
+        """Close a run of which all is saved, if its time has come; the rest of it is to be saved."""
+        if run in self.dirty or run in self.in_flight or not self.monitor.close(run):
+            return False
+        self.mark(run, now)
+        return True
+
+    def mark(self, run: str, now: float) -> None:
+        """Have a run's state written once more, although no record of it came."""
+        if run not in self.dirty:
+            clock = self.monitor.lives.clock
+            self.dirty[run] = Uncovered(self.position, self._incidents_from(), now, clock)
+
     def put_back(self) -> None:
         """The save was given up: what was in flight is dirty, from where it was."""
         for run, older in self.in_flight.items():
             newer = self.dirty.get(run, older)
-            offset = min(older.offset, newer.offset)  # the newer one where only a timer had changed the state
-            self.dirty[run] = Uncovered(offset, older.incidents, older.since)
+            first = min(
+                older, newer, key=lambda one: one.offset
+            )  # the newer where only a timer had changed it
+            self.dirty[run] = Uncovered(first.offset, older.incidents, older.since, first.clock)
         self.in_flight.clear()
 
     def commit(self) -> tuple[int, str]:
         """What may be committed once everything in flight is acknowledged: offset and metadata."""
         held = self.monitor.oldest_held()
-        offset = self.position if held is None else min(self.position, held)
+        offset, clock = self.position, self.monitor.lives.clock
+        if held is not None:
+            offset, clock = held.record.offset, held.clock
         incidents = self._incidents_from()
         for uncovered in self.dirty.values():
-            offset = min(offset, uncovered.offset)
             incidents = min(incidents, uncovered.incidents)
-        return offset, CommitMetadata(self.partitions, incidents).encode()
+            if uncovered.offset < offset:
+                offset, clock = uncovered.offset, uncovered.clock
+        return offset, CommitMetadata(self.partitions, incidents, clock).encode()
 
     def _incidents_from(self) -> int:
         """Where transitions of the next record may stand, if it is judged again one day."""

@@ -12,6 +12,7 @@ from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
 from anomaly.monitor.restarts import Admission
+from anomaly.monitor.series import LAYER_LIMIT, SERIES_LIMIT
 from anomaly.settings import Settings
 from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
@@ -57,7 +58,8 @@ class Stream:
 
     def open(self, partition: int, runs: dict[str, RunState], start: Start, before: SentBefore) -> None:
         """Begin a partition whose states are recovered."""
-        monitor = PartitionMonitor(partition, self.partitions, self._limits, runs)
+        clock = start.metadata.clock
+        monitor = PartitionMonitor(partition, self.partitions, self._limits, runs, clock=clock)
         book = PartitionBook(partition, self.partitions, monitor, start.offset)
         book.repeats = before.transitions
         for sent in before.of_timers:
@@ -92,7 +94,7 @@ class Stream:
             )
         started = self._clock()
         outcome = book.monitor.process(batch.records)
-        book.advance(batch.records[-1].offset + 1, outcome.touched, started)
+        book.advance(batch.records[-1].offset + 1, outcome, started)
         book.timers.arrivals.update(outcome.touched)
         self._send(book, outcome)
         self._count(batch, outcome, self._clock() - started)
@@ -103,7 +105,7 @@ class Stream:
         for partition, book in self.books.items():
             seconds = self._ends[partition].seconds(now, fetched(partition), book.position)
             outcome = book.timers.tick(seconds, self._wall_clock())
-            book.advance(book.position, outcome.touched, now)
+            book.advance(book.position, outcome, now)
             self._send(book, outcome)
 
     def _send(self, book: PartitionBook, outcome: Outcome) -> None:
@@ -140,6 +142,9 @@ class Stream:
         self._metrics.bytes.inc(batch.value_bytes)
         self._metrics.values.inc(outcome.counts["values"])
         self._metrics.forwarded.inc(len(outcome.forwards))
+        for reason in (SERIES_LIMIT, LAYER_LIMIT):
+            if outcome.counts[reason]:
+                self._metrics.refused_values.labels(reason).inc(outcome.counts[reason])
         for reason in IGNORED:
             if outcome.counts[reason]:
                 self._metrics.ignored.labels(reason).inc(outcome.counts[reason])

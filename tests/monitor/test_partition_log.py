@@ -48,7 +48,9 @@ def test_a_record_before_its_layout_is_held_with_all_later_ones_and_judged_in_or
     log.json(run="r1", step=2, loss=1.0)
     first = partition.process(log.records)
     assert first.counts["judged"] == 0
-    assert partition.oldest_held() == 0
+    oldest = partition.oldest_held()
+    assert oldest is not None
+    assert oldest.record.offset == 0
     assert not first.touched
     second = partition.process([log.add(codec.encode_layout(LayoutMessage("r1", LAYOUT)))])
     assert second.counts["judged"] == 2
@@ -272,3 +274,67 @@ def test_a_run_of_ever_new_signals_stays_within_what_a_table_can_number() -> Non
     assert not outcome.dead_letters
     assert len(partition.runs["r1"].table.signals) == MAX_SIGNALS_A_RUN
     assert outcome.counts["series_limit"] == 140 * 250 - MAX_SIGNALS_A_RUN
+
+
+def test_a_record_whose_layout_never_comes_does_not_hold_the_commit_for_ever() -> None:
+    log = Log()
+    log.add(compact(1, "stuck"))
+    log.json(run="good", step=1, loss=1.0)
+    partition = monitor()
+    assert not partition.process(log.records).dead_letters
+    late = Record(100_002, log.records[1].value)
+    outcome = partition.process([late])
+    assert [(letter.reason, letter.record.offset) for letter in outcome.dead_letters] == [
+        (Reason.LAYOUT_MISSING, 0)
+    ]
+    assert partition.oldest_held() is None
+    assert outcome.touched == {"good": 100_002, "stuck": 0}
+
+
+def test_what_all_runs_of_a_partition_hold_is_bounded_together() -> None:
+    layout = Layout(tuple(map(str, range(20_000))), ("grad_norm",), ())
+    partition, letters = monitor(), []
+    for at in range(300):
+        letters += partition.process([Record(at, compact(1, f"r{at}", layout))]).dead_letters
+    held = 300 - len(letters)
+    assert [letter.record.offset for letter in letters] == list(range(len(letters)))
+    assert 16 << 20 >= held * 80_000 > 15 << 20
+    oldest = partition.oldest_held()
+    assert oldest is not None
+    assert oldest.record.offset == len(letters)
+
+
+def test_layers_ranks_sessions_events_and_growth_have_limits_that_say_what_to_do() -> None:
+    def refused(limits: Limits, *records: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+        log = Log()
+        for record in records:
+            log.json(run="r1", **record)
+        outcome = monitor(limits=limits).process(log.records)
+        return dict(outcome.counts), [f"{letter.reason}: {letter.detail}" for letter in outcome.dead_letters]
+
+    def layers(*names: str) -> dict[str, Any]:
+        return {name: {"grad_norm": 1.0} for name in names}
+
+    counts, _ = refused(Limits(layers_per_run=2), {"step": 1, "layers": layers("a", "b", "c")})
+    assert (counts["layer_limit"], counts["judged"]) == (1, 1)
+    growing = [{"step": at, "layers": layers(str(at))} for at in range(5)]
+    counts, _ = refused(Limits(layouts_per_run=3), *growing)
+    assert (counts["series_limit"], counts["judged"]) == (2, 5)
+    _, letters = refused(Limits(ranks_per_run=2), *({"step": 1, "rank": rank} for rank in range(3)))
+    assert ["max_ranks_per_run" in letter for letter in letters] == [True]
+    sessions = [{"step": at, "session": at, "sequence": 0} for at in range(4)]
+    _, letters = refused(Limits(sessions_per_rank=3), *sessions)
+    assert ["max_sessions_per_rank" in letter for letter in letters] == [True]
+    events = [{"kind": "resume"}] * 3
+    _, letters = refused(Limits(events_per_record=2), {"step": 1, "events": events})
+    assert ["at most 2" in letter for letter in letters] == [True]
+
+
+def test_names_that_are_refused_leave_nothing_behind() -> None:
+    log = Log()
+    for step in range(50):
+        log.json(run="r1", step=step, loss=1.0, layers={f"l{step}": {f"s{step}": 1.0}}, **{f"m{step}": 1.0})
+    partition = monitor(limits=Limits(series_per_run=20))
+    partition.process(log.records)
+    table = partition.runs["r1"].table
+    assert (table.slots, len(table.layers), len(table.signals)) == (20, 9, 20)

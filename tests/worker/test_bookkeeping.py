@@ -15,7 +15,7 @@ from faust.types import TP
 
 from anomaly.errors import Reason
 from anomaly.metrics import WorkerMetrics
-from anomaly.monitor import PartitionMonitor, RunState, snapshot
+from anomaly.monitor import Outcome, PartitionMonitor, RunState, snapshot
 from anomaly.topics import PREFLIGHT_KEY, Topics
 from anomaly.worker.commits import CommitMetadata, read_metadata
 from anomaly.worker.continuity import Batch, Continuity, ReadAgain
@@ -42,7 +42,7 @@ def book_after(*records: Any) -> PartitionBook:
     book = PartitionBook(0, 1, PartitionMonitor(0, 1), position=0)
     for number, record in enumerate(records):
         outcome = book.monitor.process([record])
-        book.advance(record.offset + 1, outcome.touched, float(number))
+        book.advance(record.offset + 1, outcome, float(number))
     return book
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_changes_while_its_state_is_written_holds_the_commit_at_the_c
     book = book_after(kafka_record(0, step("r", 1, loss=1.0)))
     book.dump("r")
     outcome = book.monitor.process([kafka_record(1, step("r", 2, loss=1.0))])
-    book.advance(2, outcome.touched, 1.0)
+    book.advance(2, outcome, 1.0)
     assert commit_offset(book) == 1
 
 
@@ -83,9 +83,9 @@ def test_until_a_replay_is_over_the_metadata_keeps_the_incidents_offset_it_began
     book.replay(until=10, incidents=3, end=8)
     book.incident_landed(8)
     assert read_metadata(book.commit()[1]) == CommitMetadata(partitions=4, incidents=3)
-    book.advance(9, {"r": 5}, 0.0)
+    book.advance(9, Outcome(touched={"r": 5}), 0.0)
     book.dirty.clear()
-    book.advance(10, {}, 0.0)
+    book.advance(10, Outcome(), 0.0)
     assert read_metadata(book.commit()[1]).incidents == 9
 
 
