@@ -4,6 +4,7 @@ Reading order, which is the order of the data:
 
     log         what goes in and what comes out
     monitor     a raw record: decode, home, duplicates, held, parked
+    lives       which runs are known, closed, forgotten
     held        what waits for its layout
     apply       a message: slots, admission, attempts
     restarts    new, repeated, late, or a rank that starts over

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anomaly.monitor import Outcome, PartitionMonitor, snapshot
-from anomaly.monitor.timers import PartitionTimers
+from anomaly.monitor.timers import NO_RECORD, PartitionTimers
 from anomaly.worker.commits import CommitMetadata
 
 
@@ -95,8 +95,7 @@ class PartitionBook:
     def mark(self, run: str, now: float) -> None:
         """Have a run's state written once more, although no record of it came."""
         if run not in self.dirty:
-            clock = self.monitor.lives.clock
-            self.dirty[run] = Uncovered(self.position, self._incidents_from(), now, clock)
+            self.dirty[run] = Uncovered(NO_RECORD, self._incidents_from(), now)
 
     def put_back(self) -> None:
         """The save was given up: what was in flight is dirty, from where it was."""

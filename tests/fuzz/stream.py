@@ -166,7 +166,7 @@ class Stream:
                 self.found.problem(f"a transition cannot be sent: {error!r}: {transition!r:.2000}")
 
     def _held(self) -> int:
-        waiting = (held for of_run in self._among._held.values() for held in of_run._records)
+        waiting = (held for of_run in self._among._held._runs.values() for held in of_run._records)
         return sum(weight_of(held.record) for held in waiting)
 
     def _restart(self) -> None:

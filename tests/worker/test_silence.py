@@ -13,7 +13,7 @@ import pytest
 
 from anomaly.incidents import decode_transition
 from anomaly.metrics import WorkerMetrics
-from anomaly.monitor import RunState, snapshot
+from anomaly.monitor import Outcome, RunState, snapshot
 from anomaly.monitor.state import Timers
 from anomaly.monitor.timers import FEW_INTERVALS, NO_RECORD
 from anomaly.settings import Settings
@@ -39,22 +39,22 @@ def test_what_only_a_timer_changed_is_saved_without_holding_back_a_commit() -> N
     book.dump("r")
     book.in_flight.clear()
     book.incident_landed(4)
-    book.advance(book.position, {"r": NO_RECORD}, 5.0)
-    assert book.commit() == (1, CommitMetadata(1, 5).encode())
+    book.advance(book.position, Outcome(touched={"r": NO_RECORD}), 5.0)
+    assert book.commit() == (1, CommitMetadata(1, 5, 1000).encode())
     book.incident_landed(5)  # of the timer: until its state is saved, a replay has to know of it
-    assert book.commit() == (1, CommitMetadata(1, 5).encode())
+    assert book.commit() == (1, CommitMetadata(1, 5, 1000).encode())
     assert book.dump("r") is not None
-    assert book.commit() == (1, CommitMetadata(1, 6).encode())
+    assert book.commit() == (1, CommitMetadata(1, 6, 1000).encode())
 
 
 def test_a_record_after_a_timer_counts_even_if_the_timers_save_is_given_up() -> None:
     book = book_after(kafka_record(0, step("r", 1, loss=1.0)))
     book.dump("r")
     book.in_flight.clear()
-    book.advance(book.position, {"r": NO_RECORD}, 5.0)
+    book.advance(book.position, Outcome(touched={"r": NO_RECORD}), 5.0)
     book.dump("r")
     outcome = book.monitor.process([kafka_record(1, step("r", 2, loss=1.0))])
-    book.advance(2, outcome.touched, 6.0)
+    book.advance(2, outcome, 6.0)
     book.put_back()
     assert commit_offset(book) == 1
 
