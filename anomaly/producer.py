@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly.backlog import Counts
-from anomaly.errors import AnomalyError, RecordError
+from anomaly.errors import RecordError
 from anomaly.outbox import Outbox
-from anomaly.refusals import ThreadLog, explained
+from anomaly.refusals import ThreadLog, explained, reason_of
 from anomaly.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Producer:
             return
         self._counts.failures += 1
         self._failures_in_a_row += 1
-        reason = explained(_reason(error, logged))
+        reason = explained(reason_of(error, logged))
         if self._counts.failures == 1:
             _log.warning(
                 "telemetry of run %s cannot be sent: %s. Training goes on and the newest records are kept; this is"
@@ -178,13 +178,6 @@ class Producer:
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: between two sessions nobody sleeps in it
                 loop.call_soon_threadsafe(callback)
-
-
-def _reason(error: BaseException, logged: str) -> str:
-    """In aiokafka's words: its log says more than its errors, save where an error is an answer of the broker."""
-    if getattr(error, "errno", None) or isinstance(error, AnomalyError):
-        return str(error)
-    return logged or str(error) or f"no answer ({type(error).__name__})"
 
 
 class _Loop(asyncio.SelectorEventLoop):

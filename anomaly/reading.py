@@ -59,9 +59,16 @@ class TopicReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
-        await self._admin.close()
-        self._log.__exit__(kind, error, trace)
+        try:
+            await self._consumer.stop()
+            await self._admin.close()
+        except asyncio.CancelledError:
+            if not isinstance(error, KafkaError):
+                raise  # else it is a task of aiokafka's, which never got to its work
+        finally:
+            self._log.__exit__(kind, error, trace)
+        if isinstance(error, KafkaError):
+            raise await unreachable(self._connection, self._log.latest, error) from None
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
         """The topic's partitions; none where it does not exist. Asking creates nothing."""

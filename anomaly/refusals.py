@@ -31,8 +31,9 @@ _NO_LOGIN = "the listener on that port takes no login; give security_protocol PL
 _OTHER_NAME = (
     "the broker's certificate is for another host name; put the name that it is for into bootstrap_servers"
 )
+_NO_ACL = "this user may not do that with this topic; allow it WRITE (to send there) or READ (to read there)"
 _CLOSED = (
-    "if this stays so, that listener wants another security_protocol, or a certificate that it did not get"
+    "if a broker is there, its listener wants another security_protocol, or a certificate that it did not get"
 )
 # What stands in aiokafka's words, and what it means. These are answers: asking again gives the same one.
 _ANSWERS = (
@@ -44,15 +45,15 @@ _ANSWERS = (
     ("self-signed certificate", _UNKNOWN),
     ("unable to get local issuer", _UNKNOWN),
     ("ALERT", _CERTIFICATE),  # in any version's words: ours is what the broker looks at last
-    ("TopicAuthorizationFailed", "this user may not write to that topic; allow it WRITE"),
+    ("TopicAuthorizationFailed", _NO_ACL),
     ("ClusterAuthorizationFailed", "this user may write to no topic; allow it WRITE on telemetry"),
 )
 # And what may be over the next time.
 _HINTS = (
     ("certificate has expired", "the broker's certificate has expired; renew it there"),
     (
-        "TLS handshake",
-        "perhaps the listener on that port does not encrypt; correct security_protocol or the port",
+        "from []",
+        "the broker refused the login by token, see that sasl_token_file holds a valid one; or is not up yet",
     ),
     ("closed", _CLOSED),
 )
@@ -64,10 +65,20 @@ def explained(reason: str) -> str:
     >>> print(explained("verify failed: certificate has expired"))
     the broker's certificate has expired; renew it there (verify failed: certificate has expired)
     """
+    reason += (
+        "closed, or no answer in time" if reason.endswith(": ") else ""
+    )  # what two errors without text mean
     for words, meaning in (*_ANSWERS, *_HINTS):
         if words in reason:
             return f"{meaning} ({reason})"
     return reason
+
+
+def reason_of(error: BaseException, logged: str) -> str:
+    """In aiokafka's words: its log says more than its errors, save where an error is an answer of the broker."""
+    if getattr(error, "errno", None) or isinstance(error, AnomalyError):
+        return str(error)
+    return logged or str(error) or f"no answer ({type(error).__name__})"
 
 
 async def unreachable(connection: Connection, logged: str, error: BaseException) -> AnomalyError:
@@ -77,11 +88,10 @@ async def unreachable(connection: Connection, logged: str, error: BaseException)
     """
     if isinstance(error, AnomalyError):
         return error
-    reason = logged or str(error) or f"no answer: {type(error).__name__}"
-    if connection.tls:
-        reason = f"{reason}ended in the TLS handshake" if reason.endswith(": ") else reason
-        reason = (await _certificate_alert(connection) or reason) if "closed" in reason else reason
-    if connection.sasl_token_file and "None" in reason:
+    reason = reason_of(error, logged)
+    if connection.tls and "closed" in reason:
+        reason = await _certificate_alert(connection) or reason
+    if connection.sasl_token_file and ("id None" in reason or "from []" in reason):
         # aiokafka takes a refused token for a login; what it reads next is the refusal, and no brokers are in it.
         reason = f"TokenRefused: {reason}"
     if any(words in reason for words, _ in _ANSWERS):
@@ -101,9 +111,7 @@ async def _certificate_alert(connection: Connection) -> str:
         async with asyncio.timeout(_PROBE_SECONDS):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
             try:
-                await reader.read(
-                    1
-                )  # in TLS 1.3 the broker looks at it after our side of the handshake is done
+                await reader.read(1)  # TLS 1.3: the broker looks at it after our handshake
             finally:
                 writer.close()
     except ssl.SSLError as error:

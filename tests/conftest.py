@@ -62,7 +62,7 @@ def embedded_kafka() -> Iterator[EmbeddedKafka]:
 @pytest.fixture(scope="session")
 def apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
     """The session's Apache Kafka, one broker; topics are not made by themselves."""
-    with _available(request.config, ApacheKafka) as server:
+    with available(request.config, ApacheKafka) as server:
         yield server
 
 
@@ -84,10 +84,10 @@ def kafka(request: pytest.FixtureRequest) -> Kafka:
 @pytest.fixture
 def kcat(request: pytest.FixtureRequest) -> str:
     """The path of kcat."""
-    return _available(request.config, find_kcat)
+    return available(request.config, find_kcat)
 
 
-def _available(config: pytest.Config, find: Callable[[], Server]) -> Server:
+def available(config: pytest.Config, find: Callable[[], Server]) -> Server:
     """Return what `find` finds; otherwise skip the test and remember it, or in CI fail it."""
     try:
         return find()
