@@ -69,8 +69,8 @@ def apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
 @pytest.fixture(scope="session")
 def available_apache_kafka(request: pytest.FixtureRequest) -> None:
     """For tests that start an Apache Kafka of their own."""
-    _available(request.config, java)
-    _available(request.config, kafka_jars)
+    available(request.config, java)
+    available(request.config, kafka_jars)
 
 
 @pytest.fixture
