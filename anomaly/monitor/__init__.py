@@ -7,6 +7,7 @@ Reading order, which is the order of the data:
     lives       which runs are known, closed, forgotten
     held        what waits for its layout
     apply       a message: slots, admission, attempts
+    forks       a run that starts from what its parent knows
     restarts    new, repeated, late, or a rank that starts over
     series      which value belongs to which slot; meaning: how its signal is charted
     judge       one record on every path

@@ -26,7 +26,7 @@ from anomaly.errors import Reason, RecordError
 from anomaly.incidents.book import IncidentBook, Moment
 from anomaly.incidents.transition import Source, Transition
 from anomaly.monitor.limits import Limits
-from anomaly.monitor.state import Life, RunState
+from anomaly.monitor.state import Life, RunState, Timers
 from anomaly.records import LayoutMessage, StepMessage
 
 BRIEF_READINGS = 10
@@ -104,6 +104,7 @@ class Lives:
         state = self._runs[message.run] = RunState(message.run, message.fork)
         state.slab.budget = self._limits.false_warnings_per_million_steps
         state.life = Life(born=offset, past=[] if known is None else _past(known.life))
+        state.forks = [] if known is None else known.forks
         self.lived(state)
         return state
 
@@ -168,7 +169,16 @@ def reduced(state: RunState) -> RunState:
         tags=state.tags if state.book.open else None,
         book=state.book,
         life=msgspec.structs.replace(state.life, closed=True),
+        timers=_timers_of(state),
+        saved=state.saved,
+        forks=state.forks,
     )
+
+
+def _timers_of(state: RunState) -> Timers | None:
+    """What must outlive a closed run of its timers: their incidents, which end with its next record."""
+    timers = state.timers
+    return Timers(book=timers.book) if timers is not None and timers.book.ordinals else None
 
 
 def reopened(
@@ -186,6 +196,9 @@ def reopened(
         attempt=state.attempt + 1,
         book=IncidentBook(ordinals=state.book.ordinals),
         life=state.life,
+        timers=state.timers,
+        saved=state.saved,
+        forks=state.forks,
     )
     fresh.slab.budget = budget
     return fresh, transitions

@@ -13,6 +13,7 @@ from anomaly import codec
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.transition import Source
 from anomaly.monitor.apply import apply_steps
+from anomaly.monitor.forks import forked
 from anomaly.monitor.held import Held, HeldRuns
 from anomaly.monitor.limits import Limits, check_events
 from anomaly.monitor.lives import Away, Lives, Nowhere, reduced, reopened
@@ -71,7 +72,7 @@ class PartitionMonitor:
 
     def take(self, message: StepMessage | LayoutMessage) -> None:
         """Judge a message that comes from no log (replay); `RecordError` where it contradicts itself."""
-        state = self.runs.get(message.run) or self.lives.admit(message, 0)
+        state = self.runs.get(message.run) or self._admitted(message, 0)
         if isinstance(message, LayoutMessage):
             self._add_layout(state, message)
         else:
@@ -139,11 +140,11 @@ class PartitionMonitor:
         if state is not None and record.offset <= state.offset:
             return None
         if state is None:
-            return lives.admit(message, record.offset)
+            return self._admitted(message, record.offset)
         if message.run in self._held:
             return state
         if lives.forgotten(state.life):
-            return lives.admit(message, record.offset)
+            return self._admitted(message, record.offset)
         return self._reopened(state, record) if lives.closed(state.life) else state
 
     def _reopened(self, state: RunState, record: LogRecord) -> RunState:
@@ -155,6 +156,14 @@ class PartitionMonitor:
         self.runs[state.run] = fresh
         self.lives.lived(fresh)
         return fresh
+
+    def _admitted(self, message: StepMessage | LayoutMessage, offset: int) -> RunState:
+        """The state of a run that is not known: cold, or with its parent's reference where it is a fork of one."""
+        state, lives = self.lives.admit(message, offset), self.lives
+        parent = None if message.fork is None else lives.find(message.fork.parent)
+        if parent is not None and parent is not state and not lives.closed(parent.life):
+            forked(state, parent)
+        return state
 
     def _lacks_layout(self, state: RunState, message: StepMessage) -> bool:
         return message.layout is None and message.layout_hash not in state.layouts
@@ -235,4 +244,6 @@ def cold(state: RunState) -> RunState:
         book=state.book,
         timers=state.timers,
         life=state.life,
+        saved=state.saved,
+        forks=state.forks,
     )

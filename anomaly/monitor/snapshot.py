@@ -177,4 +177,5 @@ def _restored(saved: _Saved) -> RunState:
         saved_watchers=saved.watchers,
         book=saved.book,
         timers=saved.timers,
+        saved=True,
     )

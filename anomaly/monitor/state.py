@@ -199,6 +199,10 @@ class RunState:
     """River watches of a snapshot that no record has asked for yet."""
     timers: Timers | None = None
     """None until the timers see the run's first record."""
+    saved: bool = False
+    """Whether a snapshot of it was written; like `forks` of the writer's making, not in the snapshot."""
+    forks: list[str] = field(default_factory=list)
+    """The runs that took over its reference; those of them that are not saved must be, before it (`forks`)."""
     live: Live | None = None
     """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
 

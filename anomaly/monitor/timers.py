@@ -102,7 +102,9 @@ class PartitionTimers:
 
     def _resume(self, state: RunState) -> None:
         """Go on counting where the state's snapshot stood."""
-        timers = state.timers = state.timers or Timers(messages=state.messages, attempt=state.attempt)
+        timers = state.timers or Timers(messages=state.messages, attempt=state.attempt)
+        if not state.life.closed:
+            state.timers = timers
         self._last[state.run] = self.now - timers.quiet
         if timers.book.of_kind("run_silent") is not None:
             self.silent.add(state.run)
@@ -200,8 +202,8 @@ def usual_limit(timers: Timers) -> float:
 
 
 def silence_limit(state: RunState, timers: Timers) -> float:
-    """Seconds without a record that are too long now; infinite once the run has finished."""
-    if state.context.outcome is not None:
+    """Seconds without a record that are too long now; infinite once the run has finished, or is closed."""
+    if state.context.outcome is not None or state.life.closed:
         return math.inf
     pauses = declared_pauses(state)
     if not pauses:

@@ -7,9 +7,10 @@ replay from it finds everything that was not saved; states carry their own offse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anomaly.monitor import Outcome, PartitionMonitor, snapshot
+from anomaly.monitor.forks import unsaved_forks
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
 from anomaly.worker.commits import CommitMetadata
 
@@ -96,6 +97,25 @@ class PartitionBook:
         """Have a run's state written once more, although no record of it came."""
         if run not in self.dirty:
             self.dirty[run] = Uncovered(NO_RECORD, self._incidents_from(), now)
+
+    def unsaved_forks(self, run: str) -> list[str]:
+        """The runs to be dumped before `run`, a dirty one: forks that started from it and were never saved."""
+        state = self.monitor.runs.get(run)
+        if state is None or not state.forks:
+            return []
+        found = (fork.run for fork in unsaved_forks(state, self.monitor.runs))
+        names = [name for name in dict.fromkeys(found) if name not in self.in_flight]
+        for name in names:  # one of which nothing was applied yet is not dirty by itself
+            self.dirty.setdefault(name, replace(self.dirty[run], offset=NO_RECORD))
+        return names
+
+    def landed(self) -> None:
+        """What was in flight is acknowledged."""
+        for run in self.in_flight:
+            state = self.monitor.runs.get(run)
+            if state is not None:
+                state.saved = True
+        self.in_flight.clear()
 
     def put_back(self) -> None:
         """The save was given up: what was in flight is dirty, from where it was."""

@@ -95,7 +95,7 @@ class Saver:
                 book.put_back()
             raise
         for book in books:
-            book.in_flight.clear()
+            book.landed()
         self._count(dumped)
         changed = {
             book.partition: commits[book.partition]
@@ -126,10 +126,11 @@ class Saver:
                 while waiting and budget > 0 and self._clock() - started < MAX_PAUSE_SECONDS:
                     _, partition, run = waiting.pop()
                     book = by_partition[partition]
-                    payload = book.dump(run) if run in book.dirty else None
-                    if payload is not None:
-                        dumped.append(_Dumped(book, run, payload))
-                        budget -= max(len(payload), MIN_STATE_BYTES)
+                    for each in (*book.unsaved_forks(run), run) if run in book.dirty else ():
+                        payload = book.dump(each)
+                        if payload is not None:
+                            dumped.append(_Dumped(book, each, payload))
+                            budget -= max(len(payload), MIN_STATE_BYTES)
                 self._longest_pause = max(self._longest_pause, self._clock() - started)
             await asyncio.sleep(0)
         self._metrics.snapshot_pause.set(self._longest_pause)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from anomaly.incidents import Status
+import pytest
+
+from anomaly.incidents import Severity, Status
 from tests.monitor.logs import Log, healthy, log_of, monitor, outcome_of, training, transitions_of
 
 NAN = float("nan")
@@ -31,6 +33,31 @@ def test_a_new_session_is_a_new_attempt_and_closes_what_was_open() -> None:
         (Status.OPENED, 1, 49),
     ]
     assert transitions[0].incident != transitions[2].incident
+
+
+@pytest.mark.parametrize("events", [[], [{"kind": "resume"}]])
+@pytest.mark.parametrize("with_session", [False, True])
+def test_the_same_fault_after_the_last_checkpoint_is_another_incident(
+    events: list[dict[str, Any]], with_session: bool
+) -> None:
+    """The run diverges, is started again from its checkpoint at step 80, and diverges at the same step."""
+    attempts = [training(range(160)), training(range(80, 160))]
+    attempts[0][80]["events"] = [{"kind": "checkpoint_end"}]
+    attempts[1][0]["events"] = events
+    for session, records in enumerate(attempts, 1):
+        for sequence, record in enumerate(records):
+            if record["step"] >= 140:
+                record["loss"] *= 20.0
+            if with_session:
+                record |= {"session": session, "sequence": sequence}
+    transitions = transitions_of(attempts[0] + attempts[1])
+    serious = [each for each in transitions if each.severity is not Severity.INFO]
+    found = list({each.incident: each for each in serious if each.status is not Status.RESOLVED}.values())
+    assert [each.attempt for each in found] == [0, 1]
+    assert [140 <= each.step <= 160 for each in found] == [True, True]
+    assert found[0].kind == found[1].kind
+    assert found[0].incident != found[1].incident
+    assert found[0].last_checkpoint_step == 80
 
 
 def test_a_rank_that_starts_over_later_joins_the_attempt_that_another_opened() -> None:

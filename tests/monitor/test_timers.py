@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anomaly.incidents import Severity, Status, Transition, decode_transition, transition_schema
-from anomaly.monitor import PartitionMonitor, snapshot
+from anomaly.monitor import Limits, PartitionMonitor, snapshot
 from anomaly.monitor.log import Outcome
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
 from tests.monitor.logs import Log, monitor, states
@@ -327,3 +327,24 @@ def test_a_timer_raises_the_revision_so_that_its_snapshot_is_the_newer_one() -> 
     watched.pass_(70)
     assert (state.offset, state.revision) > before
     assert [incident.kind for incident in state.open_incidents] == ["run_silent"]
+
+
+def test_a_run_that_was_closed_is_not_watched_and_its_return_ends_its_silence() -> None:
+    watched = Watched(monitor(limits=Limits(silent_ms=1000, finished_ms=1000)))
+    watched.steps(range(20))
+    watched.pass_(70)
+    watched.steps(range(20), run="finished")
+    watched.record("finished", step=20, loss=1.0, events=[{"kind": "finished"}])
+    later = {"timestamp": 1_790_000_100_000}
+    watched.partition.process([watched.log.add(b'{"run":"other","step":1}', **later)])
+    assert watched.partition.close("r1")
+    assert watched.partition.close("finished")
+    after = watched.restarted()
+    after.pass_(3000)
+    assert after.seen == []
+    after.partition.lives.tick(1_790_000_100)
+    outcome = after.partition.process([after.log.add(b'{"run":"r1","step":20}', **later)])
+    after.timers.arrivals.update(outcome.touched)
+    after.pass_(0.5)
+    assert after.seen == [("run_silent", Status.RESOLVED)]
+    assert after.partition.runs["r1"].attempt == 1
