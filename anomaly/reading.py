@@ -18,7 +18,7 @@ from anomaly.connection import Connection
 from anomaly.credentials import kafka_options
 from anomaly.errors import PreflightError
 from anomaly.refusals import ThreadLog, unreachable
-from anomaly.topics import PREFLIGHT_KEY
+from anomaly.topics import is_preflight
 
 POLL_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 1.0
@@ -128,4 +128,9 @@ class TopicReader:
             batches = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
         except TopicAuthorizationFailedError:
             raise PreflightError(f"topic {topic} may not be read; allow READ on that topic") from None
-        return [record for batch in batches.values() for record in batch if record.key != PREFLIGHT_KEY]
+        return [
+            record
+            for batch in batches.values()
+            for record in batch
+            if not is_preflight(record.key, record.value)
+        ]

@@ -19,10 +19,23 @@ PREFLIGHT_KEY = b"__preflight__"
 PREFLIGHT_HEADER = "preflight"
 FORWARDED_PARTITION = "forwarded_partition"
 FORWARDED_OFFSET = "forwarded_offset"
-DEAD_LETTER_HEADERS = ("reason", "detail", "topic", "partition", "offset")
+DEAD_LETTER_HEADERS = ("reason", "detail", "topic", "partition", "offset", "timestamp", "omitted")
+"""The last headers of a dead letter. `timestamp` is the record's own, in milliseconds; `omitted` stands there alone
+where the record is too large for a letter: how many bytes were left where it lay."""
+REQUEUED = "requeued"
+"""Header: which dead letter, ``partition:offset``, a record in telemetry came back from. The dead letters hold an empty
+record with the same header and that reason: this letter was sent again."""
 DEAD_LETTER_ROOM = 64 * 1024
 """Bytes a dead letter may be larger than the record it keeps, for its headers."""
 SNAPSHOT_MAX_BYTES = 16 << 20
+
+
+def is_preflight(key: bytes | None, value: bytes | None) -> bool:
+    """Whether a record is a worker's test write, which every reader passes over: that key and nothing else.
+
+    The key alone would hide what anyone sends under it.
+    """
+    return key == PREFLIGHT_KEY and not value
 
 
 @dataclass(frozen=True, slots=True)

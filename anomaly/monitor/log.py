@@ -44,6 +44,12 @@ def origin_of(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | N
     return int(partition), int(offset)
 
 
+def size_of(record: LogRecord) -> int:
+    """Bytes of a record as its producer gave it: key, value and headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that cannot be used, and why."""

@@ -17,10 +17,13 @@ from anomaly.monitor.forks import forked
 from anomaly.monitor.held import Held, HeldRuns
 from anomaly.monitor.limits import Limits, check_events
 from anomaly.monitor.lives import Away, Lives, Nowhere, reduced, reopened
-from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of
+from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of, size_of
 from anomaly.monitor.state import RunState
 from anomaly.records import LayoutMessage, StepMessage, home_key
-from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY, home_partition
+from anomaly.topics import home_partition, is_preflight
+
+FORWARD_ROOM = 1024
+"""Bytes that a longer key and two headers add at most."""
 
 
 class PartitionMonitor:
@@ -79,15 +82,14 @@ class PartitionMonitor:
             apply_steps(state, message, None, self.limits, self.outcome)
 
     def _take_record(self, record: LogRecord) -> None:
-        headers = dict(record.headers)
-        if record.key == PREFLIGHT_KEY and PREFLIGHT_HEADER in headers:
+        if is_preflight(record.key, record.value):
             return
         clock = self.lives.clock
         self.lives.tick(seconds_of(record.timestamp))
         try:
             message = self._decoded(record)
             key = home_key(message.run, message.fork)
-            origin = origin_of(headers, self.partitions)
+            origin = origin_of(dict(record.headers), self.partitions)
             home = home_partition(key, self.partitions)
             if home != self.partition:
                 self._send_home(record, key, home, origin)
@@ -112,14 +114,14 @@ class PartitionMonitor:
             self._safely(waiting, state)
 
     def _decoded(self, record: LogRecord) -> StepMessage | LayoutMessage:
-        value = record.value or b""
-        if len(value) > self.limits.max_message_bytes:
+        size, limit = size_of(record), self.limits.max_message_bytes
+        if size > limit:
             raise RecordError(
                 Reason.TOO_LARGE,
-                f"got {len(value)} bytes, at most {self.limits.max_message_bytes} are allowed; send fewer records",
+                f"got {size} bytes with key and headers, at most {limit} are allowed; send fewer records a message",
             )
         try:
-            message = codec.decode(value, seconds_of(record.timestamp))
+            message = codec.decode(record.value or b"", seconds_of(record.timestamp))
         except RecordError:
             raise
         except Exception as error:  # an error of ours must not end the worker either
@@ -131,6 +133,9 @@ class PartitionMonitor:
         if origin is not None:
             detail = f"forwarded to partition {self.partition}, its home is {home}; has the partition count changed?"
             raise RecordError(Reason.WRONG_PARTITION, detail)
+        if size_of(record) + FORWARD_ROOM > self.limits.max_message_bytes:
+            detail = f"has no room for the headers that send it home to partition {home}; use the murmur2 partitioner"
+            raise RecordError(Reason.TOO_LARGE, detail)
         self.outcome.forwards.append(Forward(record, key, home))
         self.outcome.counts["forwarded"] += 1
 

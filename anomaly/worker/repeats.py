@@ -15,7 +15,7 @@ from anomaly.credentials import kafka_options
 from anomaly.errors import KafkaUnreachableError
 from anomaly.incidents.transition import Transition, decode_transition
 from anomaly.monitor.timers import TIMER_DETECTOR
-from anomaly.topics import PREFLIGHT_KEY
+from anomaly.topics import is_preflight
 
 READ_SECONDS = 60.0
 """Reading a replay's worth of incidents takes milliseconds; this is for a broker that went away."""
@@ -82,7 +82,7 @@ async def _read(
     while unread:
         for tp, records in (await consumer.getmany(*unread, timeout_ms=200)).items():
             for record in records:
-                if record.key != PREFLIGHT_KEY:
+                if not is_preflight(record.key, record.value):
                     note_sent(record.value, found[tp])
         unread = {tp for tp in unread if await consumer.position(tp) < ends[tp]}
     return {tp.partition: before for tp, before in found.items()}

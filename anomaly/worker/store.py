@@ -18,7 +18,7 @@ from faust.types import TP
 from anomaly.errors import SnapshotError
 from anomaly.monitor import snapshot
 from anomaly.monitor.state import RunState
-from anomaly.topics import PREFLIGHT_KEY
+from anomaly.topics import is_preflight
 
 SCHEME = "runstate"
 
@@ -74,7 +74,7 @@ class RunStateStore(Store[bytes, bytes]):
             run = (message.key or b"").decode(errors="replace")
             if message.value is None:
                 runs.pop(run, None)
-            elif message.key != PREFLIGHT_KEY:
+            elif not is_preflight(message.key, message.value):
                 self._take(message, run, runs)
 
     def _take(self, message: Any, run: str, runs: dict[str, RunState]) -> None:

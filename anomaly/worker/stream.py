@@ -113,7 +113,8 @@ class Stream:
             self._transition(book, key, transition)
         for refused in outcome.dead_letters:
             self._metrics.dead_letters.labels(refused.reason).inc()
-            self._outbox.put(dead_letter(self._topics, refused.record, refused.reason, refused.detail))
+            limit = self._settings.max_message_bytes
+            self._outbox.put(dead_letter(self._topics, refused.record, refused.reason, refused.detail, limit))
         for leaving in outcome.forwards:
             self._outbox.put(forward(self._topics, leaving.record, leaving.key, leaving.partition))
 

@@ -22,7 +22,7 @@ from anomaly.errors import Reason
 from anomaly.monitor import Outcome, PartitionMonitor, RunState, snapshot
 from anomaly.monitor.restarts import Admission
 from anomaly.records import Layout, LayoutMessage, StepMessage
-from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY, home_partition
+from anomaly.topics import home_partition, is_preflight
 from tests.fuzz.noise import Noise, Sent
 from tests.monitor.logs import Record, healthy
 
@@ -59,7 +59,7 @@ def good_records(number: int) -> Iterator[Sent]:
         yield Sent(codec.encode_layout(LayoutMessage(run, GOOD_LAYOUT)))
     step = 0
     while True:
-        bad = step % 300 == 250
+        bad = step % 100 == 40
         if number % 2:
             values = np.exp(0.05 * rng.standard_normal((1, GOOD_LAYOUT.width))).astype(np.float32)
             if bad:
@@ -181,7 +181,9 @@ class Stream:
             if not np.isfinite(state.slab._state).all():
                 self.found.problem(f"the charts of {run!r} hold values that are not finite")
         if self._among.oldest_held() is None:
-            self._among = PartitionMonitor(self._partition, self._partitions, runs=states)
+            self._among = PartitionMonitor(
+                self._partition, self._partitions, runs=states, clock=self._among.lives.clock
+            )
 
     def _compare(self) -> None:
         if self._weight_in != self._weight_out + self._held():
@@ -202,7 +204,7 @@ class Stream:
 
 def weight_of(record: Any) -> int:
     """How many fates a record has: one a step record, one for anything else; none for preflight's own."""
-    if record.key == PREFLIGHT_KEY and PREFLIGHT_HEADER in dict(record.headers):
+    if is_preflight(record.key, record.value):
         return 0
     try:
         message = codec.decode(record.value or b"")

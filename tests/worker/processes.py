@@ -86,7 +86,7 @@ class WorkerProcess:
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics, by its name and labels as they stand there."""
         with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+            lines = answer.read().decode().split("\n")  # a run's name may hold what else ends a line
         samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 

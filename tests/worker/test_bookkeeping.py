@@ -291,7 +291,9 @@ def test_the_position_in_the_changelog_moves_only_over_what_was_read_or_is_ours(
 
 
 def test_a_dead_letter_is_one_that_aiokafka_can_send() -> None:
-    letter = dead_letter(Topics(), kafka_record(3, value=None, key=None), Reason.UNDECODABLE, "x" * 5000)
+    letter = dead_letter(
+        Topics(), kafka_record(3, value=None, key=None), Reason.UNDECODABLE, "x" * 5000, 1000
+    )
     assert (letter.key, letter.value) == (None, b"")
     headers = dict(letter.headers or [])
     assert len(headers["detail"]) == 2000
@@ -302,4 +304,5 @@ def test_a_snapshot_too_large_for_a_dead_letter_is_named_instead_of_copied() -> 
     found = UnreadableSnapshot(TP("changelog", 2), 9, b"r", bytes(100), "why")
     letter = unreadable_snapshot(Topics(), found, max_bytes=50)
     assert letter.value == b""
-    assert dict(letter.headers or [])["detail"] == b"why (its 100 bytes are left in the changelog)"
+    headers = dict(letter.headers or [])
+    assert (headers["detail"], headers["omitted"]) == (b"why", b"100")

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from anomaly.errors import SnapshotError
 from anomaly.monitor import PartitionMonitor, RunState, snapshot
-from anomaly.topics import PREFLIGHT_KEY, Topics
+from anomaly.topics import Topics, is_preflight
 
 Record = Any
 """aiokafka's ConsumerRecord."""
@@ -53,7 +53,9 @@ class Client:
             found: dict[int, list[Record]] = defaultdict(list)
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    found[tp.partition] += [record for record in records if record.key != PREFLIGHT_KEY]
+                    found[tp.partition] += [
+                        each for each in records if not is_preflight(each.key, each.value)
+                    ]
             return {partition: records for partition, records in found.items() if records}
         finally:
             await consumer.stop()
