@@ -39,8 +39,8 @@ format: $(ALL)  ## let ruff rewrite what it can
 servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 	$(BIN)/python -m tests.install_servers
 
-bench: servers  ## print and write benchmarks/results.json: throughput, latency, overhead of the hook
-	$(BIN)/python -m benchmarks
+bench: servers  ## measure every gate, print and write benchmarks/results.json (ONLY=row,row measures and writes no more than that)
+	$(BIN)/python -m benchmarks $(ONLY) $(BENCH_ARGS)
 
 fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
 	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)

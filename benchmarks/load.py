@@ -46,11 +46,15 @@ RUN = "run-{}"
 
 @dataclass(frozen=True)
 class Load:
-    """`runs` runs with `layers` layers each report `steps` steps, one record a message, all of a step side by side."""
+    """`runs` runs with `layers` layers each report `steps` steps, all runs of a step side by side.
+
+    One record a message, as a hook sends below ten steps a second, or `steps_a_message`.
+    """
 
     layers: int
     runs: int
     steps: int
+    steps_a_message: int = 1
 
     @property
     def values(self) -> int:
@@ -84,20 +88,28 @@ class Load:
             name = RUN.format(run)
             yield name.encode(), codec.encode_layout(LayoutMessage(name, self.layout))
 
-    def record(self, run: int, step: int, time: float, values: NDArray[np.float32]) -> tuple[bytes, bytes]:
-        """Key and message of one step record, as the hook encodes it."""
+    def message(
+        self, run: int, first: int, times: list[float | None], values: NDArray[np.float32]
+    ) -> tuple[bytes, bytes]:
+        """Key and message, as the hook encodes it, of a run's steps from `first` on: one of each times and values."""
         name = RUN.format(run)
+        steps = [(first + at) * MILLIONTHS for at in range(len(times))]
         message = StepMessage(
-            name, 0, [step * MILLIONTHS], [time], values, self.layout.hash, session=run + 1, sequence=step
+            name, 0, steps, times, values, self.layout.hash, session=run + 1, sequence=first
         )
         return name.encode(), codec.encode_steps(message)
 
-    def compact(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every message in the compact form, layouts first."""
-        yield from self.layouts()
-        for step in range(self.steps):
+    def compact(self, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """Every message in the compact form from step `first` on; layouts before all."""
+        if not first:
+            yield from self.layouts()
+        for begin in range(first, self.steps, self.steps_a_message):
+            steps = range(begin, min(begin + self.steps_a_message, self.steps))
+            times: list[float | None] = [FIRST_TIME + step for step in steps]
             for run in range(self.runs):
-                yield self.record(run, step, FIRST_TIME + step, self.row(run, step))
+                values = [self.row(run, step) for step in steps]
+                joined = values[0] if len(values) == 1 else np.concatenate(values)
+                yield self.message(run, begin, times, joined)
 
     def json(self) -> Iterator[tuple[bytes, bytes]]:
         """Every value again as the hand-written design sends it: one JSON object a layer, "" for the whole model."""

@@ -106,21 +106,25 @@ class Program:
 
 
 class Worker(Program):
-    """A real ``anomaly worker`` with its default settings; ready once entered."""
+    """A real ``anomaly worker`` with its default settings but for `flags`; ready once entered, if `wait`."""
 
-    def __init__(self, folder: Path, broker: Broker, prefix: str, group: str) -> None:
+    def __init__(
+        self, folder: Path, broker: Broker, prefix: str, group: str, *flags: str, wait: bool = True
+    ) -> None:
         address = f"127.0.0.1:{free_port()}"
-        flags = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", prefix, "--group", group]
-        flags += ["--data-dir", str(folder / group), "--metrics-address", address]
+        given = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", prefix, "--group", group]
+        given += ["--data-dir", str(folder / f"{group}-{free_port()}"), "--metrics-address", address]
         if broker.is_development_broker:
-            flags.append("--development-broker")
-        super().__init__(folder, "anomaly", "worker", *flags)
+            given.append("--development-broker")
+        super().__init__(folder, "anomaly", "worker", *given, *flags)
         self._address = address
+        self._wait = wait
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self._wait_ready()
+            if self._wait:
+                self._wait_ready()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -146,6 +150,18 @@ class Worker(Program):
         return sum(
             float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))
         )
+
+    def metric_or_none(self, name: str) -> float | None:
+        """The same; None while the worker does not answer, as at its start."""
+        try:
+            return self.metric(name)
+        except RuntimeError:
+            return None
+
+    def resident_bytes(self) -> int:
+        """The process's memory: resident, shared libraries included."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
     def cpu_seconds(self) -> float:
         """User and system time of the process so far, all threads, in steps of 10 ms."""

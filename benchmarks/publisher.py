@@ -14,7 +14,7 @@ import json
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from anomaly.connection import Connection
@@ -30,14 +30,26 @@ TAIL_SECONDS = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """`runs` runs report for `seconds` seconds; one record of each of `faults` runs, drawn by `seed`, holds a NaN."""
+    """`runs` runs report for `seconds` seconds; one record of each of `faults` runs, drawn by `seed`, holds a NaN.
+
+    Their steps begin at `first_step`: above 0, the topic already has their layouts and what came before.
+    """
 
     bootstrap_servers: str
     prefix: str
     runs: int
     seconds: int
-    faults: int
-    seed: int
+    faults: int = 0
+    seed: int = 0
+    first_step: int = 0
+
+    def flags(self) -> list[str]:
+        """As the command line has it."""
+        return [
+            part
+            for field in fields(self)
+            for part in (f"--{field.name.replace('_', '-')}", str(getattr(self, field.name)))
+        ]
 
     def faulty(self) -> dict[int, int]:
         """The step of the fault by run."""
@@ -59,8 +71,9 @@ class Publisher:
 
     async def publish(self) -> None:
         """Return once everything is acknowledged."""
-        for key, content in self._load.layouts():
-            await self._sender.send(key, content)
+        if not self._plan.first_step:
+            for key, content in self._load.layouts():
+                await self._sender.send(key, content)
         begin = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             for run in range(self._plan.runs):
@@ -68,15 +81,16 @@ class Publisher:
 
     async def _train(self, run: int, begin: float) -> None:
         now = asyncio.get_running_loop().time
-        for step in range(self._plan.seconds):
-            await asyncio.sleep(begin + step - now())
-            self.latest_seconds = max(self.latest_seconds, now() - begin - step)
+        for second in range(self._plan.seconds):
+            await asyncio.sleep(begin + second - now())
+            self.latest_seconds = max(self.latest_seconds, now() - begin - second)
+            step = self._plan.first_step + second
             values = self._load.row(run, step)
-            fault = self._faulty.get(run) == step
+            fault = self._faulty.get(run) == second
             if fault:
                 values = values.copy()
                 values[0, len(MODEL_SIGNALS)] = float("nan")  # the first layer's gradient
-            key, content = self._load.record(run, step, time.time(), values)
+            key, content = self._load.message(run, step, [time.time()], values)
             if fault:
                 self.faults.append((RUN.format(run), step, time.time()))
             await self._sender.send(key, content)
@@ -99,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--prefix", required=True)
-    for name in ("runs", "seconds", "faults", "seed"):
+    for name in ("runs", "seconds", "faults", "seed", "first-step"):
         parser.add_argument(f"--{name}", type=int, required=True)
     published = asyncio.run(publish(Plan(**vars(parser.parse_args()))))
     sys.stdout.write(json.dumps(published) + "\n")

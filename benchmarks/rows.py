@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
+from benchmarks.gates import GATES
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -22,26 +25,17 @@ class Row(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def row(
-    name: str,
-    value: float | None,
-    unit: str,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    note: str = "",
-) -> Row:
-    """A row judged against its target. What could not be measured has failed, target or not.
+def row(name: str, value: float | None, unit: str, note: str = "") -> Row:
+    """A row judged against its gate, if `gates` has one. What could not be measured has failed, gate or not.
 
-    >>> row("vs_plain_aiokafka", 0.62, "ratio", at_least=0.5).ok
+    >>> row("vs_plain_aiokafka", 0.62, "ratio").ok
     True
     """
-    target, ok = None, None
-    if at_least is not None:
-        target, ok = f"≥ {at_least:.12g}", value is not None and value >= at_least
-    if at_most is not None:
-        target, ok = f"≤ {at_most:.12g}", value is not None and value <= at_most
-    return Row(name, value, unit, target, ok if value is not None else False, note)
+    gate = GATES.get(name)
+    target = None if gate is None else gate.target
+    if value is None or math.isnan(value):
+        return Row(name, None, unit, target, False, note)
+    return Row(name, value, unit, target, None if gate is None else gate.met(value), note)
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
@@ -51,6 +45,16 @@ def write(rows: Sequence[Row], path: Path) -> None:
         for row in rows
     ]
     path.write_bytes(msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table of Markdown."""
+    lines = ["| row | value | unit | target | | note |", "|---|--:|---|---|---|---|"]
+    lines += [
+        f"| `{row.name}` | {shown(row.value)} | {row.unit} | {row.target or ''} | {_verdict(row)} | {row.note} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -10,23 +10,39 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from anomaly.topics import Topics
 from benchmarks.load import LAYER_SIGNALS, MODEL_SIGNALS, Load
-from benchmarks.processes import Broker, Program, Worker
-from benchmarks.reference.meter import WARM_UP
+from benchmarks.looks import cost
+from benchmarks.processes import Program, Worker
 from benchmarks.rows import Row, row, shown
+from benchmarks.sections import Bench
 from benchmarks.topics import fill, make_topic
 
 UNIT = "values per CPU-second"
-LOOK_SECONDS = 0.2
 LONGEST_SECONDS = 120.0
 LAYERS_1K = (1024 - len(MODEL_SIGNALS)) // len(LAYER_SIGNALS)
 LAYERS_8K = (8192 - len(MODEL_SIGNALS)) // len(LAYER_SIGNALS)
+RATES = {
+    "throughput_1k": "worker",
+    "throughput_8k": "wide",
+    "throughput_1k_8_steps": "steps",
+    "throughput_plain_aiokafka": "plain",
+    "throughput_stock_agent": "stock",
+    "throughput_json_river": "json",
+}
+"""The program that each row is the rate of."""
+RATIOS = {
+    "vs_plain_aiokafka": ("worker", "plain", "1,024-value records"),
+    "vs_stock_agent": ("worker", "stock", "1,024-value records"),
+    "vs_json_river": ("wide", "json", "8,192-value steps"),
+    "vs_json_river_1k": ("worker", "json", "1,024-value records against 8,192-value steps as JSON"),
+}
+"""The programs that each row compares, and on what."""
+NAMES = (*RATES, *RATIOS)
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Scale:
     rounds: int
     narrow: Load
     wide: Load
+    steps: Load
     json: Load
     stock_share: float
 
@@ -44,109 +61,96 @@ FULL = Scale(
     rounds=3,
     narrow=Load(LAYERS_1K, runs=100, steps=800),
     wide=Load(LAYERS_8K, runs=16, steps=750),
-    json=Load(LAYERS_1K, runs=8, steps=150),
+    steps=Load(LAYERS_1K, runs=100, steps=800, steps_a_message=8),
+    json=Load(LAYERS_8K, runs=2, steps=75),
     stock_share=0.4,
 )
 QUICK = Scale(
     rounds=1,
     narrow=Load(LAYERS_1K, runs=50, steps=120),
     wide=Load(LAYERS_8K, runs=8, steps=100),
-    json=Load(LAYERS_1K, runs=4, steps=20),
+    steps=Load(LAYERS_1K, runs=50, steps=120, steps_a_message=8),
+    json=Load(LAYERS_8K, runs=1, steps=10),
     stock_share=0.5,
 )
+
+
+def measure(bench: Bench) -> list[Row]:
+    """See `Throughput`."""
+    return Throughput(bench, QUICK if bench.quick else FULL).rows()
 
 
 class Throughput:
     """The measurements on one broker."""
 
-    def __init__(self, broker: Broker, folder: Path, scale: Scale) -> None:
-        self._broker = broker
-        self._folder = folder
+    def __init__(self, bench: Bench, scale: Scale) -> None:
+        self._bench = bench
         self._scale = scale
         self._groups = (f"bench-group-{number}" for number in itertools.count())
-        self.remarks: list[str] = []
+        self._filled: set[str] = set()
+        self._programs: dict[str, Callable[[], float]] = {
+            "worker": lambda: self._worker("bench-1k", scale.narrow),
+            "plain": lambda: self._reference("plain_aiokafka", "bench-1k", scale.narrow),
+            "stock": lambda: self._reference("stock_agent", "bench-1k", scale.narrow, scale.stock_share),
+            "steps": lambda: self._worker("bench-steps", scale.steps),
+            "json": lambda: self._reference("json_river", "bench-json", scale.json),
+            "wide": lambda: self._worker("bench-8k", scale.wide),
+        }
 
     def rows(self) -> list[Row]:
-        """Fill the topics, let the programs take turns, compare."""
-        scale = self._scale
-        narrow, wide, by_layer = Topics("bench-1k"), Topics("bench-8k"), Topics("bench-json")
-        for topics, messages in (
-            (narrow, scale.narrow.compact()),
-            (wide, scale.wide.compact()),
-            (by_layer, scale.json.json()),
-        ):
-            make_topic(self._broker.bootstrap_servers, topics)
-            fill(self._broker.bootstrap_servers, topics.telemetry, messages)
-        rates: dict[str, list[float]] = {}
-        stock_values = int(scale.narrow.values * scale.stock_share)
-        for _ in range(scale.rounds):
-            for name, rate in (
-                ("worker", self._worker(narrow.prefix, scale.narrow)),
-                ("plain", self._reference("plain_aiokafka", narrow, scale.narrow.values)),
-                ("stock", self._reference("stock_agent", narrow, stock_values)),
-                ("json", self._reference("json_river", by_layer, scale.json.values)),
-                ("wide", self._worker(wide.prefix, scale.wide)),
-            ):
-                rates.setdefault(name, []).append(rate)
-        return _rows(rates)
+        """Let the programs that the wanted rows need take turns, then compare."""
+        names = [name for name in NAMES if name in self._bench.wanted]
+        needed = {RATES[name] for name in names if name in RATES}
+        needed |= {program for name in names if name in RATIOS for program in RATIOS[name][:2]}
+        rates: dict[str, list[float]] = {program: [] for program in needed}
+        for _ in range(self._scale.rounds):
+            for program, rate in self._programs.items():
+                if program in needed:
+                    rates[program].append(rate())
+        return [_row(name, rates) for name in names]
 
     def _worker(self, prefix: str, load: Load) -> float:
         """Values per CPU-second of a worker that starts without any state."""
-        with Worker(self._folder, self._broker, prefix, next(self._groups)) as worker:
-            looks = _looks(worker, load.values)
+        self._fill(prefix, load)
+        with Worker(self._bench.folder, self._bench.broker, prefix, next(self._groups)) as worker:
+            values, seconds = cost([worker], load.values, LONGEST_SECONDS)
             incidents = worker.metric("anomaly_incidents_total")
             refused = worker.metric("anomaly_dead_letters_total") + worker.metric("anomaly_forwarded_total")
         if incidents or refused:
-            self.remarks.append(
+            self._bench.remarks.append(
                 f"{prefix}: {incidents:g} incidents, {refused:g} messages refused or forwarded"
             )
-        steady = [look for look in looks if WARM_UP * load.values <= look[0] < load.values]
-        (first, began), *_, (last, ended) = steady if len(steady) > 1 else looks
-        return (last - first) / (ended - began)
+        return values / seconds
 
-    def _reference(self, name: str, topics: Topics, values: int) -> float:
-        flags = ["--bootstrap-servers", self._broker.bootstrap_servers, "--topic", topics.telemetry]
-        flags += ["--group", next(self._groups), "--values", str(values)]
-        with Program(self._folder, f"benchmarks.reference.{name}", *flags) as program:
+    def _reference(self, name: str, prefix: str, load: Load, share: float = 1.0) -> float:
+        topic = self._fill(prefix, load)
+        flags = ["--bootstrap-servers", self._bench.broker.bootstrap_servers, "--topic", topic]
+        flags += ["--group", next(self._groups), "--values", str(int(load.values * share))]
+        with Program(self._bench.folder, f"benchmarks.reference.{name}", *flags) as program:
             output = program.output(LONGEST_SECONDS)
         measured = json.loads(output.splitlines()[-1])
         rate: float = measured["values"] / measured["cpu_seconds"]
         return rate
 
-
-def _looks(worker: Worker, total: int) -> list[tuple[float, float]]:
-    """(values judged, CPU-seconds) again and again, until all `total` values are judged."""
-    deadline = time.monotonic() + LONGEST_SECONDS
-    looks = [(0.0, 0.0)]  # a topic judged before the first look is measured from the process's start
-    while looks[-1][0] < total:
-        if worker.process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(
-                f"the worker judged {looks[-1][0]:,.0f} of {total:,} values: {worker.last_words}"
-            )
-        looks.append((worker.metric("anomaly_values_total"), worker.cpu_seconds()))
-        time.sleep(LOOK_SECONDS)
-    return looks
+    def _fill(self, prefix: str, load: Load) -> str:
+        """The telemetry topic of `prefix`, filled once."""
+        topics = Topics(prefix)
+        if prefix not in self._filled:
+            self._filled.add(prefix)
+            make_topic(self._bench.broker.bootstrap_servers, topics)
+            messages = load.json() if load is self._scale.json else load.compact()
+            fill(self._bench.broker.bootstrap_servers, topics.telemetry, messages)
+        return topics.telemetry
 
 
-def _rows(rates: dict[str, list[float]]) -> list[Row]:
-    def rate(name: str, of: str, at_least: float | None = None) -> Row:
-        return row(name, median(rates[of]), UNIT, at_least=at_least, note=_spread(rates[of]))
-
-    def ratio(name: str, to: str, at_least: float) -> Row:
-        ratios = [mine / other for mine, other in zip(rates["worker"], rates[to], strict=True)]
-        return row(name, median(ratios), "ratio", at_least=at_least, note=_spread(ratios))
-
-    return [
-        rate("throughput_1k", "worker", 20e6),
-        rate("throughput_8k", "wide", 40e6),
-        rate("throughput_plain_aiokafka", "plain"),
-        rate("throughput_stock_agent", "stock"),
-        rate("throughput_json_river", "json"),
-        ratio("vs_plain_aiokafka", "plain", 0.5),
-        ratio("vs_stock_agent", "stock", 2.5),
-        ratio("vs_json_river", "json", 100),
-    ]
+def _row(name: str, rates: dict[str, list[float]]) -> Row:
+    if name in RATES:
+        return row(name, median(rates[RATES[name]]), UNIT, spread(rates[RATES[name]]))
+    one, other, what = RATIOS[name]
+    ratios = [mine / theirs for mine, theirs in zip(rates[one], rates[other], strict=True)]
+    return row(name, median(ratios), "ratio", f"{what}; {spread(ratios)}")
 
 
-def _spread(figures: list[float]) -> str:
+def spread(figures: list[float]) -> str:
+    """How far the rounds lie apart, for a note."""
     return f"median of {len(figures)}, {shown(min(figures))} to {shown(max(figures))}"

@@ -1,0 +1,180 @@
+"""A thousand runs at work: what their states take, how long saving them stops processing, how soon a crash is over.
+
+One worker with 1,000 runs of 1,024 series, all changing all the time: it catches up with a backlog, then a record a
+second comes from each. Meanwhile `probes` look at it from outside.
+
+memory_per_series    resident memory after that, minus that of a worker without runs, over the series. A backlog first,
+                     because what catching up takes from the system is not given back; at the end all states were saved.
+snapshot_pause       the longest pause by the worker's own metric, the larger of two workers: one as it comes, which
+                     saves a thirtieth of the states a second, and one told to save all of them in one go.
+snapshot_pause_seen  the longest wait of a probe over the median one: an upper bound that does not believe the metric.
+recovery_1000_runs   from kill -9 until, in every partition, a probe is answered promptly again. The worker is started
+                     again at once and must wait for the broker to give up the dead one (6 s of session time-out).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+from anomaly.topics import Topics
+from benchmarks.load import Load
+from benchmarks.looks import until
+from benchmarks.processes import Program, Worker
+from benchmarks.publisher import Plan
+from benchmarks.rows import Row, row
+from benchmarks.sections import Bench
+from benchmarks.throughput import LAYERS_1K
+from benchmarks.topics import PARTITIONS, fill, make_topic
+
+NAMES = ("memory_per_series", "snapshot_pause", "snapshot_pause_seen", "recovery_1000_runs")
+PREFIX, EMPTY = "bench-state", "bench-empty"
+PROMPT_SECONDS = 0.25
+"""A probe answered within this finds the worker caught up."""
+LONGEST_SECONDS = 120.0
+PUBLISHED_SECONDS = 500
+"""Longer than all that is measured."""
+Answers = list[tuple[int, float, float | None]]
+"""Partition, unix seconds of sending, seconds until the answer: of each probe."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`steps` of each run wait at first; then each worker is watched for `seconds`; recovery may take `recovery`."""
+
+    runs: int
+    steps: int
+    seconds: int
+    recovery: int
+
+
+FULL = Scale(runs=1_000, steps=10, seconds=36, recovery=25)
+QUICK = Scale(runs=12, steps=5, seconds=9, recovery=20)
+
+
+def measure(bench: Bench) -> list[Row]:
+    """All four rows."""
+    return State(bench, QUICK if bench.quick else FULL).rows()
+
+
+class State:
+    """The measurements on one broker."""
+
+    def __init__(self, bench: Bench, scale: Scale) -> None:
+        self._bench = bench
+        self._scale = scale
+        self._servers = bench.broker.bootstrap_servers
+
+    def rows(self) -> list[Row]:
+        """Measure one after the other, on one stream of records."""
+        scale = self._scale
+        for prefix in (EMPTY, PREFIX):
+            make_topic(self._servers, Topics(prefix))
+        backlog = Load(LAYERS_1K, scale.runs, scale.steps)
+        fill(self._servers, Topics(PREFIX).telemetry, backlog.compact())
+        empty = self._empty_bytes()
+        with self._worker(PREFIX, "rolling") as worker:
+            self._caught_up(worker, backlog.values)
+            with self._published():
+                rolling = self._watched(worker)
+                used = worker.resident_bytes() - empty
+                pauses = [worker.metric("anomaly_snapshot_pause_seconds")]
+                recovery = self._recovery(worker)
+                with self._worker(PREFIX, "whole", "--snapshot-seconds", str(scale.seconds - 4)) as other:
+                    self._caught_up(other, backlog.values)
+                    whole = self._watched(other)
+                    pauses.append(other.metric("anomaly_snapshot_pause_seconds"))
+                    saved = other.metric("anomaly_snapshots_total")
+        return [self._memory(used, empty), *self._pauses(pauses, saved, rolling, whole), recovery]
+
+    def _memory(self, used: int, empty: int) -> Row:
+        series = self._scale.runs * 1024
+        note = f"{used / 2**20:.0f} MiB over the {empty / 2**20:.0f} of an empty worker, {self._scale.runs:,} runs"
+        return row("memory_per_series", used / series, "bytes", note)
+
+    def _pauses(self, pauses: list[float], saved: float, rolling: Answers, whole: Answers) -> list[Row]:
+        if saved < self._scale.runs:
+            raise RuntimeError(f"only {saved:g} of {self._scale.runs} states were saved in one go")
+        own = [1000 * pause for pause in pauses]
+        seen = [1000 * longest_wait(answers) for answers in (rolling, whole)]
+        notes = [f"{one:.0f} ms rolling, {all_:.0f} ms all at once" for one, all_ in (own, seen)]
+        return [
+            row("snapshot_pause", max(own), "ms", f"{self._scale.runs:,} dirty runs: {notes[0]}"),
+            row("snapshot_pause_seen", max(seen), "ms", f"from outside: {notes[1]}"),
+        ]
+
+    def _recovery(self, worker: Worker) -> Row:
+        """Kill `worker`, start another in its place, see when it is back."""
+        with self._probes(self._scale.recovery) as probes:
+            killed = time.time()
+            worker.process.kill()
+            worker.process.wait()
+            with self._worker(PREFIX, "rolling") as successor:
+                answers = json.loads(probes.output(self._scale.recovery + LONGEST_SECONDS))
+                runs = successor.metric("anomaly_runs")
+        if runs < self._scale.runs:
+            raise RuntimeError(f"{runs:g} of {self._scale.runs} runs were there after the restart")
+        back = back_at(answers, killed)
+        return row("recovery_1000_runs", back, "s", "session time-out of 6 s included")
+
+    def _empty_bytes(self) -> int:
+        """What a worker without runs takes; started twice, for compiling takes memory too."""
+        for _ in range(2):
+            with self._worker(EMPTY, "empty") as worker:
+                time.sleep(1.0)
+                found = worker.resident_bytes()
+        return found
+
+    def _watched(self, worker: Worker) -> Answers:
+        with self._probes(self._scale.seconds) as probes:
+            answers: Answers = json.loads(probes.output(self._scale.seconds + LONGEST_SECONDS))
+        until("the states are saved", worker, lambda: bool(worker.metric("anomaly_snapshots_total")), 60.0)
+        return answers
+
+    def _caught_up(self, worker: Worker, values: int) -> None:
+        until(
+            "the backlog is judged",
+            worker,
+            lambda: (
+                worker.metric("anomaly_values_total") >= values and not worker.metric("anomaly_lag_records")
+            ),
+            LONGEST_SECONDS,
+        )
+
+    def _worker(self, prefix: str, group: str, *flags: str) -> Worker:
+        return Worker(self._bench.folder, self._bench.broker, prefix, f"bench-state-{group}", *flags)
+
+    @contextmanager
+    def _probes(self, seconds: float) -> Iterator[Program]:
+        flags = ["--bootstrap-servers", self._servers, "--prefix", PREFIX, "--seconds", str(seconds)]
+        with Program(self._bench.folder, "benchmarks.probes", *flags) as program:
+            yield program
+
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """A record a second from each run."""
+        scale = self._scale
+        plan = Plan(self._servers, PREFIX, scale.runs, PUBLISHED_SECONDS, first_step=scale.steps)
+        with Program(self._bench.folder, "benchmarks.publisher", *plan.flags()) as publisher:
+            yield
+            if publisher.process.poll() is not None:
+                raise RuntimeError(f"records stopped coming: {publisher.last_words}")
+
+
+def longest_wait(answers: Answers) -> float:
+    """Seconds that the slowest probe waited longer than the median one; infinite if one had no answer."""
+    waits = [float("inf") if wait is None else wait for _, _, wait in answers]
+    return max(waits) - median(waits)
+
+
+def back_at(answers: Answers, killed: float) -> float | None:
+    """Seconds from `killed` until a probe sent after it was answered promptly in every partition; None if not."""
+    prompt: dict[int, float] = {}
+    for partition, sent, wait in answers:
+        if sent >= killed and wait is not None and wait <= PROMPT_SECONDS:
+            prompt.setdefault(partition, sent + wait - killed)
+    return max(prompt.values()) if len(prompt) == PARTITIONS else None
