@@ -71,6 +71,8 @@ class _Head(msgspec.Struct, array_like=True):
     version: int
 
 
+_FLOAT32 = np.dtype("<f4")
+_MAX_MILLIONTHS = MAX_STEP * MILLIONTHS
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_LayoutWire | _StepWire)
 _head_decoder = msgspec.msgpack.Decoder(_Head)
@@ -123,7 +125,8 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage | 
     check_name("run", wire.run)
     if isinstance(wire, _LayoutWire):
         wire.layout.check()
-        _check_fork(wire.fork)
+        if wire.fork is not None:
+            _check_fork(wire.fork)
         return LayoutMessage(wire.run, wire.layout, wire.fork)
     return _steps(wire, kafka_seconds)
 
@@ -136,7 +139,7 @@ def _steps(wire: _StepWire, kafka_seconds: float | None) -> StepMessage:
             Reason.LAYOUT_CONTRADICTION,
             f"the blob has {len(wire.blob)} bytes, which {records} records of float32 cannot fill evenly",
         )
-    values = np.frombuffer(wire.blob, dtype="<f4").reshape(records, -1)
+    values = np.frombuffer(wire.blob, _FLOAT32).reshape(records, -1)
     times = wire.times
     if None in times:
         times = [kafka_seconds if time is None else time for time in times]
@@ -162,8 +165,9 @@ def _check_steps(wire: _StepWire, records: int) -> None:
         raise RecordError(
             Reason.INVALID_RECORD, f"times: got {len(wire.times)} for {records} steps; send one a step"
         )
-    if max(wire.steps) > MAX_STEP * MILLIONTHS or min(wire.steps) < -MAX_STEP * MILLIONTHS:
-        raise RecordError(Reason.INVALID_RECORD, "steps: got one outside -2**43 to 2**43")
+    for step in wire.steps:
+        if not -_MAX_MILLIONTHS <= step <= _MAX_MILLIONTHS:
+            raise RecordError(Reason.INVALID_RECORD, "steps: got one outside -2**43 to 2**43")
     for time in wire.times:
         if time is not None and not abs(time) < json_records.MAX_TIME:
             raise RecordError(Reason.INVALID_RECORD, f"times: got {time}, unix seconds are needed")
@@ -171,9 +175,12 @@ def _check_steps(wire: _StepWire, records: int) -> None:
         raise RecordError(
             Reason.INVALID_RECORD, "session and sequence: got only one of them; send both or neither"
         )
-    _check_fork(wire.fork)
-    _check_place(wire.place)
-    json_records.tags_of(wire.tags)
+    if wire.fork is not None:
+        _check_fork(wire.fork)
+    if wire.place is not None:
+        _check_place(wire.place)
+    if wire.tags is not None:
+        json_records.tags_of(wire.tags)
     if wire.events is not None:
         if len(wire.events) != records:
             raise RecordError(
@@ -183,18 +190,14 @@ def _check_steps(wire: _StepWire, records: int) -> None:
             json_records.check_events(of_record)
 
 
-def _check_fork(fork: Fork | None) -> None:
-    if fork is None:
-        return
+def _check_fork(fork: Fork) -> None:
     check_name("fork.root", fork.root)
     check_name("fork.parent", fork.parent)
     if abs(fork.step) > MAX_STEP * MILLIONTHS:
         raise RecordError(Reason.INVALID_RECORD, "fork.step: got one outside -2**43 to 2**43")
 
 
-def _check_place(place: Place | None) -> None:
-    if place is None:
-        return
+def _check_place(place: Place) -> None:
     for name in place.__struct_fields__:
         value = getattr(place, name)
         if value is not None and not 0 <= value <= MAX_RANK:

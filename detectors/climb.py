@@ -29,6 +29,7 @@ Source: reversed runs of block means; the idea of Mann-Kendall's trend test with
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -69,21 +70,29 @@ _SPREAD = LEVEL * math.sqrt(RING - 1.0)
 class Climb:
     """The climb chart of a handful of losses: float64 state [series, 64].
 
-    since: int64 [series], readings since the lowest block of the window that speaks loudest; scratch.
+    since: int64 [series], readings since the lowest block of the window that speaks loudest.  ratio: float64
+    [series], what the last judge() returned.  Both are scratch.
     """
 
     def __init__(self, series: int) -> None:
         self._state = np.zeros((series, _WIDTH))
+        self._x = np.zeros(series, np.float32)
         self.since = np.zeros(series, np.int64)
+        self.ratio = np.zeros(series)
 
-    def judge(self, x: NDArray[np.float32], evidence: float = 1.0) -> NDArray[np.float64]:
+    def judge(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> NDArray[np.float64]:
         """Judge one reading per series, then learn it; returns the ratio to the alarm level, float64 [series].
 
         x: float32 [series], raw.  NaN (measured or not) and infinities change nothing; an exact 0 is left out.
         """
-        ratio = np.zeros(len(self._state))
-        _judge(self._state, x, ratio, self.since)
-        return ratio / evidence
+        self.alarms(x, evidence)
+        return self.ratio.copy()
+
+    def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
+        """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
+        self._x[:] = x
+        found: bool = _judge(self._state, self._x, self.ratio, self.since, evidence)
+        return found
 
     def expected(self, series: int) -> float:
         """The lowest block of the finest scale so far, in the series' own unit: what the loss climbs away from."""
@@ -115,10 +124,12 @@ class Climb:
 
 
 @njit(cache=True, error_model="numpy")
-def _judge(state: Any, x: Any, ratio: Any, since: Any) -> None:
+def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> bool:
+    found = False
     for s in range(x.size):
         _learn(state[s], np.float64(x[s]))
         since[s] = 0
+        ratio[s] = 0.0
         for scale in range(len(BLOCKS)):
             at = _HEAD + scale * _SPAN
             tail = TAIL_FACTOR * state[s, at + _TAIL]
@@ -126,6 +137,9 @@ def _judge(state: Any, x: Any, ratio: Any, since: Any) -> None:
             if value > ratio[s]:
                 ratio[s] = value
                 since[s] = int(state[s, at + _SINCE])
+        ratio[s] /= evidence
+        found |= ratio[s] >= 1.0
+    return found
 
 
 @njit(cache=True, error_model="numpy")

@@ -31,12 +31,18 @@ class RunLength:
             raise ValueError(f"minimum must be at least 1 reading, got {minimum}")
         self.minimum = minimum
         self._state = np.zeros((2, series), np.int32)
+        self._holding = False
 
     @property
     def run(self) -> NDArray[np.int32]:
         """Readings in a row for which the condition holds: int32 [n]."""
         run: NDArray[np.int32] = self._state[0]
         return run
+
+    @property
+    def idle(self) -> bool:
+        """Whether no run is going on: a reading for which no condition holds would then change nothing."""
+        return not self._holding
 
     def judge(self, holds: NDArray[np.bool_], measured: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Take one reading per series; returns run / limit, float64 [n]; 1.0 or more is an alarm.
@@ -49,6 +55,7 @@ class RunLength:
         np.maximum(longest, np.minimum(run, limit), out=longest, where=ended)
         run[measured & holds] += 1
         run[ended] = 0
+        self._holding = bool(run.any())
         return np.where(measured, run / limit, 0.0)
 
     def dump(self) -> bytes:
@@ -62,4 +69,5 @@ class RunLength:
             raise ValueError(f"a run-length state has a multiple of 8 bytes, got {len(state)}; was it cut?")
         rule = cls(len(state) // 8, minimum)
         rule._state[:] = np.frombuffer(state, np.int32).reshape(2, -1)
+        rule._holding = bool(rule.run.any())
         return rule

@@ -6,7 +6,7 @@ for the comparison of the ranks of that step.
 
 from __future__ import annotations
 
-import math
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +85,17 @@ def _chart(
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
-    alarms += loss_alarms(state, values, moment, interval)
+    alarms += loss_alarms(state, model, moment, interval)
     return flags
 
 
 def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, float]:
-    """The measured, finite whole-model values that explain others, by signal."""
-    slots = state.table.context_slots
+    """The measured, finite whole-model values that are looked at one by one, by signal."""
+    item = values.item
     measured = {}
-    for name, slot in slots:
-        value = float(values[slot])
-        if math.isfinite(value):
+    for name, slot in state.table.explaining_slots:
+        value = item(slot)
+        if isfinite(value):
             measured[name] = value
     return measured
 

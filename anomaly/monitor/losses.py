@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
@@ -29,26 +28,23 @@ SPARSE_EFFECT = 0.3
 """log2: the least rise of a single reading, about a quarter."""
 
 
-def loss_alarms(state: RunState, values: NDArray[np.float32], moment: Moment, interval: int) -> list[Alarm]:
-    """Alarms on the losses of the record just judged (`values` float32 [slots]).
+def loss_alarms(state: RunState, values: dict[str, float], moment: Moment, interval: int) -> list[Alarm]:
+    """Alarms on the losses of the record just judged; `values` are the measured, finite ones of the whole model.
 
     `interval` is in millionths of a step, since the record before.
     """
-    slots = state.table.model_slots
     alarms = _climbs(state, values, moment)
-    loss = slots.get("loss")
-    if loss is not None and interval >= SPARSE_STEPS * MILLIONTHS:
-        alarms += _sparse_spike(state, loss, moment, interval // MILLIONTHS)
+    if interval >= SPARSE_STEPS * MILLIONTHS and "loss" in state.table.model_slots:
+        alarms += _sparse_spike(state, state.table.model_slots["loss"], moment, interval // MILLIONTHS)
     return alarms + _repeats(state, values, moment)
 
 
-def _climbs(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
     """F33, the slow climb; a climb of the evaluation's loss is F39."""
-    slots = state.table.model_slots
-    x = np.array([values[slots[name]] if name in slots else np.nan for name in CLIMBING], np.float32)
-    ratios = state.climb.judge(x, caution(state)).tolist()
-    if max(ratios) < 1:
+    readings = [values.get(name, math.nan) for name in CLIMBING]
+    if not state.climb.alarms(readings, caution(state)):
         return []
+    slots, ratios = state.table.model_slots, state.climb.ratio.tolist()
     alarms = []
     for at in (at for at, ratio in enumerate(ratios) if ratio >= 1):
         reading = state.slab.describe(slots[CLIMBING[at]])
@@ -78,27 +74,29 @@ def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> lis
     return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]
 
 
-def _repeats(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
     """F42: the same loss or the same input again and again, bit for bit."""
-    slots, last = state.table.model_slots, state.last_values
-    seen = [float(values[slots[name]]) if name in slots else math.nan for name in REPEATED]
-    measured = [math.isfinite(value) for value in seen]
-    holds = [value == before for value, before in zip(seen, last, strict=True)]
-    state.last_values = [now if has else old for now, old, has in zip(seen, last, measured, strict=True)]
-    if seen[0] != last[0] and measured[0]:
-        state.context.loss_changes += 1
-    if state.context.loss_changes < VARIED_READINGS:
+    last, context = state.last_values, state.context
+    holds = []
+    for at, name in enumerate(REPEATED):
+        value = values.get(name)
+        holds.append(value == last[at])
+        if value is not None:
+            context.loss_changes += at == 0 and not holds[at]
+            last[at] = value
+    if context.loss_changes < VARIED_READINGS:
         return []  # a series that has always been constant is not stuck
-    if not any(holds) and not state.repeats.run.any():
+    if state.repeats.idle and True not in holds:
         return []  # nothing to learn: a run of length 0 that ends
-    ratios = state.repeats.judge(np.array(holds), np.array(measured))
+    measured = np.array([name in values for name in REPEATED])
+    ratios = state.repeats.judge(np.array(holds), measured)
     worst = int(np.argmax(ratios))
     if ratios[worst] < 1:
         return []
     first_step = onset_step(state, int(state.repeats.run[worst]), moment)
     evidence = Evidence(
         REPEATED[worst],
-        seen[worst],
+        last[worst],
         None,
         float(ratios[worst]),
         "run_length",

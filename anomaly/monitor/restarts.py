@@ -21,6 +21,8 @@ class Admission(enum.StrEnum):
     REPLACED_SESSION = "replaced_session"
     RESTART = "restart"
 
+    __hash__ = str.__hash__  # an enum's own is Python code, and these are the keys of counts
+
 
 def admission_of(rank: RankState, session: int | None, sequence: int | None, step: int) -> Admission:
     """What the record is, by session and sequence where it has them, else by its step. Changes nothing."""

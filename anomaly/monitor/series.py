@@ -24,7 +24,8 @@ from detectors.profiles import profile_index
 
 SERIES_LIMIT = "series_limit"
 LAYER_LIMIT = "layer_limit"
-CONTEXT_SIGNALS = ("lr", "tokens", "skipped", "loss_scale")
+EXPLAINING_SIGNALS = ("lr", "tokens", "skipped", "loss_scale", "loss", "eval_loss", "input_hash")
+"""Whole-model signals that are looked at one by one, beside their charts."""
 MAX_SIGNALS_A_RUN = 1 << 15
 """Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
@@ -96,9 +97,9 @@ class SeriesTable:
         return {self.signals[self.slot_signal[slot]]: int(slot) for slot in self.model_only}
 
     @cached_property
-    def context_slots(self) -> tuple[tuple[str, int], ...]:
-        """The whole-model signals that explain others, with their slots."""
-        return tuple((name, self.model_slots[name]) for name in CONTEXT_SIGNALS if name in self.model_slots)
+    def explaining_slots(self) -> tuple[tuple[str, int], ...]:
+        """Those of `EXPLAINING_SIGNALS` that there are, with their slots."""
+        return tuple((name, self.model_slots[name]) for name in EXPLAINING_SIGNALS if name in self.model_slots)
 
     @cached_property
     def count_slots(self) -> NDArray[np.intp]:
