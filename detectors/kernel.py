@@ -28,8 +28,9 @@ Sibling: climb.py for losses that rise within their noise; runlength.py for exac
 Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the line's gains); own tails: trials on real runs.
 
 No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice with
-constant distances between rows, and there are only three arrays: what lets LLVM vectorise it.  numba's cache looks
-at this file alone: touch it after changing rows.py or lanes.py.
+constant distances between rows, and there are only three arrays: what lets LLVM vectorise it.  Tiles of equal
+constants share them (`patterns`), so that they stay in the first-level cache.  numba's cache looks at this file
+alone: touch it after changing rows.py or lanes.py.
 """
 
 from __future__ import annotations
@@ -224,20 +225,26 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
 
 @njit(cache=True, error_model="numpy")
 def judge_tiles(
-    state: Any, knobs: Any, x: Any, evidence: Any, offset: Any, z: Any, spike: Any, shift: Any, work: Any
+    state: Any, knobs: Any, patterns: Any, pads: Any, work: Any, evidence: Any, offset: Any
 ) -> Any:
-    """Judge one record; arrays flat, float32: state and knobs [tiles * 256], work [5 * 16], others [tiles * 16]."""
-    flags = _I(0)
-    for t in range(x.size // _W):
-        first = t * _W
+    """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
+
+    state: flat [tiles * 256].  knobs: flat, 256 for each different tile.  patterns: int32 [tiles], which of those a
+    tile has.  pads: [4, tiles * 16 or more], the record in its first row; z, spike and shift are written to the
+    others.  work: flat [5 * 16].
+    """
+    flags, worst = _I(0), _ZERO
+    for t in range(patterns.size):
+        first, pattern = t * _W, patterns[t] * _TILE
         for i in range(_W):
-            work[i] = x[first + i]
+            work[i] = pads[0, first + i]
         _judge_tile(
-            state[t * _TILE : (t + 1) * _TILE], knobs[t * _TILE : (t + 1) * _TILE], work, evidence, offset
+            state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _TILE], work, evidence, offset
         )
         for i in range(_W):
-            z[first + i] = work[_Z + i]
-            spike[first + i] = work[_SPIKE + i]
-            shift[first + i] = work[_SHIFT + i]
+            pads[1, first + i] = work[_Z + i]
+            pads[2, first + i] = work[_SPIKE + i]
+            pads[3, first + i] = work[_SHIFT + i]
             flags |= _I(work[_CODE + i])
-    return flags
+            worst = most(worst, most(abs(work[_SPIKE + i]), abs(work[_SHIFT + i])))
+    return flags, worst

@@ -40,21 +40,46 @@ class Reading:
     since: int
 
 
+class _Pads:
+    """What judging works in: one for all slabs, so that it stays in the cache and costs no run any memory."""
+
+    def __init__(self) -> None:
+        self.judged: Slab | None = None
+        """Whose verdicts are in there."""
+        self.rows = np.zeros((4, 0), np.float32)
+        """The record, z, spike, shift."""
+        self.work = np.zeros(5 * LANES, np.float32)
+
+    def take(self, slab: Slab, x: NDArray[np.float32]) -> None:
+        """The next record to judge."""
+        self.judged = slab
+        width = -(-x.size // LANES) * LANES
+        if width > self.rows.shape[1]:
+            self.rows = np.zeros((4, 2 * width), np.float32)
+        record = self.rows[0]
+        record[: x.size] = x
+        if x.size < width:
+            record[x.size : width] = _BLANK
+
+
+_pads = _Pads()
+
+
 class Slab:
     """All slots of one run: profiles uint8 [n] -> state float32 [tiles, FIELDS, LANES], 64 bytes a slot.
 
-    z, spike, shift: float32 [n], filled by judge() and overwritten by the next; scratch, not state.
-    `spike` and `shift` are the statistic over its alarm level, signed upwards: |ratio| >= 1 is an alarm.
-    `z` is the reading alone, in deviations: for breadth over layers and for readings that stand for many steps.
+    z, spike, shift: float32 [n], of the last judge(); not state: zeros once another slab has judged.
+    `spike` and `shift` are the statistic over its alarm level, signed upwards: |ratio| >= 1 is an alarm; `worst` is
+    the largest of them all by magnitude.  `z` is the reading alone, in deviations: for breadth over layers and for
+    readings that stand for many steps.
     budget: false warnings per million steps that all slots together may give (levels.py).
     """
 
-    __slots__ = (
-        "_knobs", "_offset", "_pads", "_state", "_work", "_x", "budget", "profiles", "shift", "spike", "z",
-    )  # fmt: skip
+    __slots__ = ("_constants", "_offset", "_state", "budget", "profiles", "worst")
 
     def __init__(self, profiles: NDArray[np.uint8], budget: float = BUDGET) -> None:
         self.budget = budget
+        self.worst = 0.0
         self._offset = 0.0
         self._state = np.zeros(0, np.float32)
         self._adopt(np.asarray(profiles, np.uint8))
@@ -62,8 +87,28 @@ class Slab:
     def __len__(self) -> int:
         return int(self.profiles.size)
 
+    @property
+    def z(self) -> NDArray[np.float32]:
+        """Deviations of the last reading from its reference: float32 [n]."""
+        return self._pad(1)
+
+    @property
+    def spike(self) -> NDArray[np.float32]:
+        """The spike chart's ratios: float32 [n]."""
+        return self._pad(2)
+
+    @property
+    def shift(self) -> NDArray[np.float32]:
+        """The CUSUM's ratios: float32 [n]."""
+        return self._pad(3)
+
+    def _pad(self, row: int) -> NDArray[np.float32]:
+        if _pads.judged is not self:
+            return np.zeros(self.profiles.size, np.float32)
+        return _pads.rows[row, : self.profiles.size]
+
     def grow(self, profiles: NDArray[np.uint8]) -> None:
-        """Append slots with these profiles (uint8 [m]); what is known stays, scratch is emptied."""
+        """Append slots with these profiles (uint8 [m]); what is known stays, verdicts are emptied."""
         self._adopt(np.concatenate([self.profiles, np.asarray(profiles, np.uint8)]))
 
     def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0) -> int:
@@ -79,11 +124,13 @@ class Slab:
                 f"a record must have one value per slot: got shape {x.shape}, the slab has {self.profiles.size} "
                 "slots; grow() it or fill the missing with NOT_MEASURED"
             )
-        self._x[: x.size] = x
+        _pads.take(self, x)
         self._offset = offset
-        z, spike, shift = self._pads
-        flags: int = judge_tiles(
-            self._state, self._knobs, self._x, np.float32(evidence), np.float32(offset), z, spike, shift, self._work
+        constants = self._constants
+        flags: int
+        flags, self.worst = judge_tiles(
+            self._state, constants.knobs, constants.patterns, _pads.rows, _pads.work,
+            np.float32(evidence), np.float32(offset),
         )  # fmt: skip
         return flags
 
@@ -112,7 +159,7 @@ class Slab:
         return int(self._tiles()[slot // LANES, Row.ZERO_RUN, slot % LANES])
 
     def describe(self, slot: int) -> Reading:
-        """What is known of one slot, in the signal's own unit."""
+        """What is known of one slot, in the signal's own unit; value and z only until another slab judges."""
         state = self._tiles()[slot // LANES, :, slot % LANES].tolist()
         profile = PROFILES[self.profiles[slot]]
         unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
@@ -120,11 +167,12 @@ class Slab:
         reference = state[Row.LEVEL] + state[Row.SLOPE]
         expected = self._inverse(profile.transform, reference)
         above = self._inverse(profile.transform, reference + deviation)
+        judged = _pads.judged is self
         return Reading(
-            value=float(self._x[slot]),
+            value=float(_pads.rows[0, slot]) if judged else math.nan,
             expected=expected,
             scale=above - expected,
-            z=float(self.z[slot]),
+            z=float(_pads.rows[1, slot]) if judged else 0.0,
             since=int(state[Row.AGE]),
         )
 
@@ -148,7 +196,7 @@ class Slab:
         return self._state.reshape(-1, FIELDS, LANES)
 
     def _adopt(self, profiles: NDArray[np.uint8]) -> None:
-        """Take a (longer) list of profiles: make room in the state, make scratch and constants anew.
+        """Take a (longer) list of profiles: make room in the state, find the constants.
 
         `profiles` last: a thread that only looks (metrics do) never sees more slots than there is room for.
         """
@@ -156,11 +204,9 @@ class Slab:
         state = np.zeros(width * FIELDS, np.float32)
         state[: self._state.size] = self._state
         self._state = state
-        self._x = np.full(width, _BLANK)
-        self._work = np.zeros(5 * LANES, np.float32)
-        self._pads = (np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32))
-        self.z, self.spike, self.shift = (pad[: profiles.size] for pad in self._pads)
-        self._knobs = _knobs(profiles.tobytes(), self.budget)
+        if _pads.judged is self:
+            _pads.judged = None
+        self._constants = _constants_of(profiles.tobytes(), self.budget)
         self.profiles = profiles
 
     def _inverse(self, transform: Transform, y: float) -> float:
@@ -175,24 +221,33 @@ class Slab:
         return power
 
 
-_constants: WeakValueDictionary[tuple[bytes, float], NDArray[np.float32]] = WeakValueDictionary()
+class _Constants:
+    """The constants of a list of profiles; one for all runs of a layout, while one of them lives.
+
+    knobs: flat float32, 256 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
+    """
+
+    __slots__ = ("__weakref__", "knobs", "patterns")
+
+    def __init__(self, profiles: bytes, budget: float) -> None:
+        slots = len(profiles)
+        tiles = np.full((-(-slots // LANES), LANES), len(PROFILES), np.uint8)
+        tiles.reshape(-1)[:slots] = np.frombuffer(profiles, np.uint8)
+        different, patterns = np.unique(tiles, axis=0, return_inverse=True)
+        table = np.zeros((len(PROFILES) + 1, len(Knob)), np.float32)
+        table[:-1] = [_column(profile, slots, budget) for profile in PROFILES]
+        self.knobs = np.ascontiguousarray(table[different].transpose(0, 2, 1)).reshape(-1)
+        self.patterns = patterns.reshape(-1).astype(np.int32)
 
 
-def _knobs(profiles: bytes, budget: float) -> NDArray[np.float32]:
-    """The constants of a whole slab, flat float32 [tiles * 256]; one copy for all runs of a layout, while one lives."""
-    known = _constants.get((profiles, budget))
-    if known is None:
-        known = _constants[profiles, budget] = _new_knobs(profiles, budget)
-    return known
+_known_constants: WeakValueDictionary[tuple[bytes, float], _Constants] = WeakValueDictionary()
 
 
-def _new_knobs(profiles: bytes, budget: float) -> NDArray[np.float32]:
-    slots = len(profiles)
-    table = np.array([_column(profile, slots, budget) for profile in PROFILES], np.float32)
-    width = -(-slots // LANES) * LANES
-    columns = np.zeros((width, len(Knob)), np.float32)
-    columns[:slots] = table[np.frombuffer(profiles, np.uint8)]
-    return np.ascontiguousarray(columns.reshape(-1, LANES, len(Knob)).transpose(0, 2, 1)).reshape(-1)
+def _constants_of(profiles: bytes, budget: float) -> _Constants:
+    constants = _known_constants.get((profiles, budget))
+    if constants is None:
+        constants = _known_constants[profiles, budget] = _Constants(profiles, budget)
+    return constants
 
 
 def _column(profile: Profile, slots: int, budget: float) -> list[float]:

@@ -76,7 +76,7 @@ def _chart(
     state: RunState, values: NDArray[np.float32], moment: Moment, interval: int, alarms: list[Alarm]
 ) -> int:
     """Add what the history of the series says of these values; learn them. Returns the slab's flags."""
-    model = model_values(state, values)
+    model = state.latest = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
     offset = explained.lr_offset(state, model)
     explained.note_values(state, model)

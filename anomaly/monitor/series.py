@@ -24,8 +24,17 @@ from detectors.profiles import profile_index
 
 SERIES_LIMIT = "series_limit"
 LAYER_LIMIT = "layer_limit"
-EXPLAINING_SIGNALS = ("lr", "tokens", "skipped", "loss_scale", "loss", "eval_loss", "input_hash")
-"""Whole-model signals that are looked at one by one, beside their charts."""
+EXPLAINING_SIGNALS = (
+    "lr",
+    "tokens",
+    "skipped",
+    "loss_scale",
+    "loss",
+    "eval_loss",
+    "input_hash",
+    "grad_norm_total",
+)
+"""Whole-model signals that are looked at or shown one by one, beside their charts."""
 MAX_SIGNALS_A_RUN = 1 << 15
 """Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
@@ -99,7 +108,9 @@ class SeriesTable:
     @cached_property
     def explaining_slots(self) -> tuple[tuple[str, int], ...]:
         """Those of `EXPLAINING_SIGNALS` that there are, with their slots."""
-        return tuple((name, self.model_slots[name]) for name in EXPLAINING_SIGNALS if name in self.model_slots)
+        return tuple(
+            (name, self.model_slots[name]) for name in EXPLAINING_SIGNALS if name in self.model_slots
+        )
 
     @cached_property
     def count_slots(self) -> NDArray[np.intp]:

@@ -203,6 +203,8 @@ class RunState:
     """Whether a snapshot of it was written; like `forks` of the writer's making, not in the snapshot."""
     forks: list[str] = field(default_factory=list)
     """The runs that took over its reference; those of them that are not saved must be, before it (`forks`)."""
+    latest: dict[str, float] = field(default_factory=dict)
+    """The whole-model values of the last charted record, by signal; not in the snapshot."""
     live: Live | None = None
     """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-
-import numpy as np
 
 from anomaly.metrics import RunReading
 from anomaly.monitor.state import RunState
@@ -36,11 +33,11 @@ class RunReader:
             run=state.run,
             last_record_unix_seconds=state.last_time,
             step=None if state.newest_step is None else step_number(state.newest_step),
-            loss=_latest(state, "loss"),
-            grad_norm_total=_latest(state, "grad_norm_total"),
+            loss=state.latest.get("loss"),
+            grad_norm_total=state.latest.get("grad_norm_total"),
             lr=state.context.lr,
             steps_per_second=self._rate(state),
-            worst_score=_worst_score(state),
+            worst_score=state.slab.worst if len(state.slab) else None,
             attempt=state.attempt,
             incidents_open=Counter(incident.severity for incident in state.open_incidents),
         )
@@ -56,17 +53,3 @@ class RunReader:
             since, first, rate = time, step, (step - first) / MILLIONTHS / (time - since)
         self._marks[state.run] = (since, first, rate)
         return rate
-
-
-def _latest(state: RunState, signal: str) -> float | None:
-    slot = state.table.model_slots.get(signal)
-    if slot is None or slot >= len(state.slab):
-        return None
-    value = state.slab.describe(slot).value
-    return None if math.isnan(value) else value
-
-
-def _worst_score(state: RunState) -> float | None:
-    ratios = (state.slab.spike, state.slab.shift)  # another thread may be making room for new slots
-    worst = [float(np.nan_to_num(np.abs(ratio)).max()) for ratio in ratios if ratio.size]
-    return max(worst, default=None)

@@ -113,11 +113,27 @@ def test_a_jump_alarms_at_its_third_reading_and_names_onset_and_values() -> None
 def test_twice_the_evidence_doubles_the_alarm_level() -> None:
     x = noise(203)
     x[200:, 1] *= 100
-    plain, careful = slab_of("gradient"), slab_of("gradient")
-    for t, row in enumerate(x):
-        plain.judge(row)
-        careful.judge(row, evidence=2.0 if t == 202 else 1.0)
-    assert careful.spike[1] == pytest.approx(plain.spike[1] / 2, rel=1e-5)
+    spikes = []
+    for factor in (1.0, 2.0):
+        slab = slab_of("gradient")
+        for t, row in enumerate(x):
+            slab.judge(row, evidence=factor if t == 202 else 1.0)
+        spikes.append(float(slab.spike[1]))
+    assert spikes[1] == pytest.approx(spikes[0] / 2, rel=1e-5)
+
+
+def test_verdicts_are_gone_once_another_slab_has_judged() -> None:
+    x = noise(203)
+    x[200:, 1] *= 100
+    slab, other = slab_of("gradient"), slab_of("gradient", 40)
+    for row in x:
+        slab.judge(row)
+    worst = slab.worst
+    assert worst == slab.spike[1] > 1
+    other.judge(np.ones(40, np.float32))
+    assert not slab.spike.any()
+    assert math.isnan(slab.describe(1).value)
+    assert slab.worst == worst
 
 
 @pytest.mark.parametrize("height", [2.2, 3.0, 6.0])
@@ -186,7 +202,7 @@ def test_the_compiled_judge_is_vectorised() -> None:
     x = noise(60, 1024)
     slab.judge(x[0])
     fast = min(_seconds(lambda row=row: slab.judge(row)) for row in x) / 1024
-    state, knobs = np.zeros(256, np.float32), slab._knobs[:256]
+    state, knobs = np.zeros(256, np.float32), slab._constants.knobs[:256]
     work = np.ones(80, np.float32)
     arguments = (state, knobs, work, np.float32(1.0), np.float32(0.0))
     slow = min(_seconds(lambda: kernel._judge_tile.py_func(*arguments)) for _ in range(5)) / 16
