@@ -1,7 +1,7 @@
-"""What the tests run beside Python: Java, Apache Kafka's jars (through Maven) and kcat.
+"""What the tests run beside Python: Java, Apache Kafka's jars (through Maven), kcat and libfaketime.
 
 ``python -m tests.install_servers`` fetches what is missing where it can: the jars into ``.cache/kafka-<version>`` of
-this repository, Maven and kcat with apt-get where that is allowed (as root, or in CI with a sudo that asks nothing).
+this repository, the rest with apt-get where that is allowed (as root, or in CI with a sudo that asks nothing).
 What cannot be had is said in capitals; the tests that need it are then skipped, and fail where ``CI=true``.
 """
 
@@ -84,6 +84,14 @@ def kcat() -> str:
     return path
 
 
+def faketime() -> Path:
+    """Return the library that moves a process's clock."""
+    for folder in ("/usr/lib", "/usr/local/lib"):
+        for found in sorted(Path(folder).glob("**/libfaketimeMT.so.1")):
+            return found
+    raise ServerUnavailableError("no libfaketime: apt-get install faketime")
+
+
 def _java_candidates() -> list[str]:
     candidates = [os.path.join(home, "bin", "java") for home in [os.environ.get("JAVA_HOME")] if home]
     candidates += [path for path in [shutil.which("java")] if path]
@@ -121,10 +129,9 @@ def _apt_get() -> list[str] | None:
 
 
 def _install_packages() -> None:
-    """Install Maven and kcat if they are missing and apt-get may be used."""
-    missing = [
-        package for command, package in (("mvn", "maven"), ("kcat", "kcat")) if not shutil.which(command)
-    ]
+    """Install Maven, kcat and libfaketime if they are missing and apt-get may be used."""
+    packages = {"mvn": "maven", "kcat": "kcat", "faketime": "faketime"}
+    missing = [package for command, package in packages.items() if not shutil.which(command)]
     apt_get = _apt_get()
     if not missing or apt_get is None:
         return
@@ -147,7 +154,12 @@ def main() -> int:
     """Fetch what is missing, say what is there; 1 in CI if something could not be had."""
     _install_packages()
     complete = True
-    for name, find in (("Java", java), ("Apache Kafka", kafka_jars), ("kcat", kcat)):
+    for name, find in (
+        ("Java", java),
+        ("Apache Kafka", kafka_jars),
+        ("kcat", kcat),
+        ("libfaketime", faketime),
+    ):
         try:
             print(f"{name}: {find()}")
         except ServerUnavailableError as error:

@@ -10,6 +10,7 @@ Reading order:
     saver       (store, starts, repeats)        states written and offsets committed; how they are found again
     process                                     log, health server and exit code around it all
     guard, health, readings                     crash rather than limp; what is told to the outside
+    fault_points                                where tests end it
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anomaly.worker.fault_points import Point, lost, reached
 from anomaly.worker.guard import Lease, fail, guarded
 
 MAX_QUEUED_BYTES = 32 << 20
@@ -77,7 +78,8 @@ class Outbox:
         while self._queue:
             self._lease.check()
             outgoing = self._queue.popleft()
-            future = await self._send(outgoing)
+            future = lost() or await self._send(outgoing)
+            reached(Point.OUTBOX_SENT)
             self._queued_bytes -= len(outgoing.value or b"")
             self._sent.append(future)
             future.add_done_callback(lambda done, outgoing=outgoing: self._done(done, outgoing))  # type: ignore[misc]
@@ -88,6 +90,7 @@ class Outbox:
         error = future.exception()
         if error is not None:
             fail(error, f"sending to {outgoing.topic}")
+        reached(Point.OUTBOX_ACKNOWLEDGED)
         if outgoing.acknowledged is not None:
             outgoing.acknowledged(future.result().offset)
         while self._sent and self._sent[0].done():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from anomaly.metrics import WorkerMetrics
+from anomaly.worker.fault_points import Point, reached
 from anomaly.worker.guard import Lease
 from anomaly.worker.outbox import Outbox, Outgoing, Send
 from anomaly.worker.partition_book import PartitionBook
@@ -105,6 +106,7 @@ class Saver:
         if changed:
             self._lease.check()
             if await self._log.commit(changed):
+                reached(Point.COMMITTED)
                 for book in books:
                     book.committed = commits[book.partition]
 
@@ -142,9 +144,11 @@ class Saver:
             self._lease.check()
             outgoing = Outgoing(self._changelog, state.run.encode(), state.payload, state.book.partition)
             sent.append((state, await self._send(outgoing)))
+            reached(Point.STATE_SENT)
         for state, acknowledgement in sent:
             landed = await acknowledgement
             self._log.own_write(state.book.partition, landed.offset)
+            reached(Point.STATE_ACKNOWLEDGED)
 
     def _count(self, dumped: list[_Dumped]) -> None:
         if not dumped:

@@ -17,6 +17,7 @@ from anomaly.settings import Settings
 from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
 from anomaly.worker.end_in_sight import EndInSight
+from anomaly.worker.fault_points import Point, reached
 from anomaly.worker.guard import ExitCode, die
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
@@ -95,6 +96,7 @@ class Stream:
         started = self._clock()
         outcome = book.monitor.process(batch.records)
         book.advance(batch.records[-1].offset + 1, outcome, started)
+        reached(Point.PROCESSED)
         book.timers.arrivals.update(outcome.touched)
         self._send(book, outcome)
         self._count(batch, outcome, self._clock() - started)

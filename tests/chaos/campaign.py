@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
@@ -89,6 +91,10 @@ def _on_one_cluster(scenarios: list[Scenario], brokers: int) -> Iterator[Row]:
             yield row
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str]) -> int:
     """See `tests.chaos.__main__`."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -96,6 +102,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed")
     parser.add_argument("--fresh", action="store_true", help="also those that were exact before")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # or the brokers would stay
     print(COLUMNS, flush=True)
     failed = []
     for row in campaign(range(options.first_seed, options.first_seed + options.seeds), options.fresh):

@@ -22,6 +22,7 @@ from tests.chaos.clusters import ProxiedKafka
 from tests.chaos.faults import FAULTS
 from tests.chaos.proxy import Mode
 from tests.chaos.scenario import PlannedFault, ProducerPlan, Scenario
+from tests.install_servers import faketime
 from tests.worker.processes import ROOT, WorkerProcess, eventually
 
 START_SECONDS = 90.0
@@ -136,9 +137,31 @@ class Stage:
         """One more worker, supervised."""
         flags = ["--bootstrap-servers", self.cluster.worker_servers, "--topic-prefix", self.topics.prefix]
         flags += ["--snapshot-seconds", str(self.scenario.snapshot_seconds)]
-        worker = WorkerProcess(self.folder, *flags)
+        worker = WorkerProcess(self.folder, *flags, environment=self._clock())
         self.workers.append(worker)
         return worker.start()
+
+    def set_clock(self, seconds: int) -> None:
+        """Move the workers' wall clock this far from the true time."""
+        scratch = self._clock_file.with_suffix(".new")
+        scratch.write_text(f"{seconds:+d}")
+        scratch.replace(self._clock_file)
+
+    @property
+    def _clock_file(self) -> Path:
+        return self.folder / "clock"
+
+    def _clock(self) -> dict[str, str]:
+        """What puts the workers under libfaketime, where the scenario moves their clock."""
+        if not self.scenario.clocks_jump:
+            return {}
+        self.set_clock(0)
+        return {
+            "LD_PRELOAD": str(faketime()),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock_file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # waiting for an event would hang
+        }
 
     def settled(self) -> bool:
         """Whether every record is committed and no further one came meanwhile."""

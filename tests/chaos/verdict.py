@@ -7,7 +7,8 @@ transition is there, and what is there twice is so byte for byte; so with dead l
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
@@ -122,11 +123,18 @@ def _compare_states(verdict: Verdict, reference: Reference, changelog: Log) -> N
 
 
 def _compare_order(verdict: Verdict, reference: Reference, sent: list[tuple[int, bytes]]) -> None:
-    """First appearances must be in the order in which they came to be."""
-    for partition in {partition for partition, _ in sent}:
-        first = list(dict.fromkeys(value for at, value in sent if at == partition))
-        if first != [value for at, value in reference.transitions if at == partition]:
-            verdict.problems.append(f"transitions of partition {partition} are out of order")
+    """Within a run, first appearances must be in the order in which they came to be."""
+    expected, found = _by_run(reference.transitions), _by_run(dict.fromkeys(sent))
+    for run in expected.keys() & found.keys():
+        if found[run] != expected[run]:
+            verdict.problems.append(f"transitions of {run} are out of order")
+
+
+def _by_run(transitions: Iterable[tuple[int, bytes]]) -> dict[tuple[int, str], list[bytes]]:
+    runs: dict[tuple[int, str], list[bytes]] = defaultdict(list)
+    for partition, value in transitions:
+        runs[partition, json.loads(value)["run"]].append(value)
+    return runs
 
 
 def _refusal(record: Record) -> tuple[int, int, str]:
