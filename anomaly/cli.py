@@ -27,6 +27,7 @@ COMMANDS = {
     "worker": "watch the runs of a telemetry topic",
     "tail": "follow the incidents as they come",
     "runs": "which runs are watched, since when, what is normal for them, what is open",
+    "deadletter": "the records that were refused: list them, show one, send them back",
     "replay": "judge Parquet or CSV files as the worker would, without Kafka",
     "demo": "train a small transformer with faults and watch them being found",
     "broker": "a Kafka-compatible broker for development, in memory",
