@@ -12,11 +12,11 @@ PINNED := -c constraints.txt
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
 
-.PHONY: help venv demo test lint format servers bench fuzz chaos clean
+.PHONY: help venv demo test lint format servers bench fuzz fuzz-kafka chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(ALL)  ## .venv with everything: the worker, PyTorch, JAX, the embedded broker, the tests' tools
 
@@ -44,6 +44,9 @@ bench: servers  ## measure every gate, print and write benchmarks/results.json (
 
 fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
 	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)
+
+fuzz-kafka: servers  ## N=100000 of them through Apache Kafka and a worker
+	$(BIN)/python -m tests.fuzz $(or $(N),100_000) $(or $(SEED),1) kafka
 
 chaos: servers  ## SEEDS=100 drawn fault scenarios on Apache Kafka, from FIRST_SEED=1; goes on where it was interrupted
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1) $(CHAOS_ARGS)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from anomaly import __version__
 from anomaly.errors import AnomalyError, KafkaUnreachableError, MissingExtraError
+from anomaly.escapes import escaped, escaped_lines
 
 OK = 0
 REFUSED = 2
@@ -92,8 +93,8 @@ def _explained(error: Exception) -> int:
         if package in _EXTRAS:
             error = MissingExtraError(package, _EXTRAS[package])
     if not isinstance(error, AnomalyError):
-        traceback.print_exception(error)
+        sys.stderr.write(escaped_lines("".join(traceback.format_exception(error))))
         return INTERNAL
-    for line in str(error).splitlines():
-        sys.stderr.write(f"anomaly: {line}\n")
+    for line in str(error).split("\n"):
+        sys.stderr.write(f"anomaly: {escaped(line)}\n")
     return UNREACHABLE if isinstance(error, KafkaUnreachableError) else REFUSED

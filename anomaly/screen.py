@@ -1,12 +1,11 @@
-"""What people see of incidents: every name from outside escaped, and one card per incident.
+"""What people see of incidents: every name from outside escaped (`anomaly.escapes`), and one card per incident.
 
-Run ids, layer names and whatever else came over Kafka may hold terminal escapes, direction marks or Rich markup. It
-is shown through `shown`, and as `rich.text.Text`, which never reads markup.
+Text is given to Rich as `rich.text.Text`, which never reads markup.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Iterable
 
@@ -16,35 +15,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from anomaly.escapes import shown
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.text import number_text
 from anomaly.incidents.transition import Evidence, Severity, Status, Transition
 
 STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 WIDTH_OF_A_FILE = 120
-_LONGEST = 200
-
-
-def shown(text: str, longest: int = _LONGEST) -> str:
-    r"""`text` as it can be shown: what is not printable becomes an escape, what is too long is cut.
-
-    >>> print(shown("a\x1b[31mb\u202e"), shown("[red]"), shown("abcdef", 4))
-    a\x1b[31mb\u202e [red] abc…
-    """
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def json_line(text: str) -> str:
-    r"""One JSON value on a line of its own, with everything a terminal could obey escaped; still the same JSON.
-
-    >>> print(json_line('{"run":"\u202e","layer":"é"}'))
-    {"run":"\u202e","layer":"é"}
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def screen(stderr: bool = False) -> Console:
@@ -120,7 +97,7 @@ def step_text(step: float | None) -> str:
     >>> step_text(12000), step_text(0.5), step_text(None)
     ('12,000', '0.5', 'unknown')
     """
-    if step is None:
+    if step is None or not math.isfinite(step):
         return "unknown"
     return f"{int(step):,}" if step == int(step) else f"{step:,.6f}".rstrip("0")
 

@@ -13,8 +13,9 @@ from anomaly.commands.letter_shown import as_json, details, letters_table, reaso
 from anomaly.commands.letters import Found, Letter, Place, Wanted, find, place_of
 from anomaly.commands.requeue import Requeue, plan, send
 from anomaly.errors import Reason
+from anomaly.escapes import json_line, shown
 from anomaly.reading import TopicReader
-from anomaly.screen import json_line, screen, shown
+from anomaly.screen import screen
 from anomaly.settings import CONNECTION, Settings
 from anomaly.settings_sources import add_flags, load
 

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from anomaly.commands.letters import Letter, Place
+from anomaly.escapes import shown
 from anomaly.records import LayoutMessage, StepMessage, step_number
-from anomaly.screen import age_text, shown
+from anomaly.screen import age_text
 
 PREVIEW_BYTES = 256
 _WIDTH = 16

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor.limits import limits_of
 from anomaly.replay.run import Replay
-from anomaly.screen import card, json_line, screen, shown, transitions_table
+from anomaly.screen import card, screen, transitions_table
 from anomaly.settings_sources import add_flags, load
 
 CARDS_AT_MOST = 10

@@ -20,9 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from anomaly.commands.run_reading import LayerLevels, RunView, read_saved, view_of
+from anomaly.escapes import json_line, shown
 from anomaly.incidents.text import number_text
 from anomaly.incidents.transition import Severity
-from anomaly.screen import STYLES, age_text, json_line, screen, shown, step_text, title_of
+from anomaly.screen import STYLES, age_text, screen, step_text, title_of
 from anomaly.settings import CONNECTION
 from anomaly.settings_sources import add_flags, load
 

@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Status, Transition, decode_transition
 from anomaly.reading import TopicReader
-from anomaly.screen import card, json_line, line, screen
+from anomaly.screen import card, line, screen
 from anomaly.settings import CONNECTION, Settings
 from anomaly.settings_sources import add_flags, load
 
@@ -80,7 +81,7 @@ async def _follow(
                 transition = decode_transition(record.value)
             except Exception as error:  # whatever else was written to this topic must not end the tail
                 notes.print(
-                    f"partition {record.partition}, offset {record.offset} is no transition: {error!r}"
+                    f"partition {record.partition}, offset {record.offset} is no transition: {shown(repr(error))}"
                 )
                 continue
             if wanted(transition) and seen.is_new(transition):

@@ -6,6 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+from anomaly.escapes import escaped, escaped_lines
 
 QUIET_SECONDS = 10.0
 
@@ -39,10 +42,22 @@ class Sparse(logging.Filter):
         return True
 
 
+class Escaped(logging.Formatter):
+    """What a message quotes from outside neither moves a terminal nor looks like a line of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class calls it so
+        """One line."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the base class calls it so
+        """A traceback, in lines."""
+        return escaped_lines(super().formatException(ei))
+
+
 def set_up_log(level: str) -> None:
     """Log to standard error; `level` is debug, info, warning or error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Escaped("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(Sparse())
     logging.getLogger().addHandler(handler)
     logging.getLogger("anomaly").setLevel(level.upper())

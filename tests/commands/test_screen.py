@@ -8,8 +8,9 @@ import json
 import pytest
 from rich.console import Console, RenderableType
 
+from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Status
-from anomaly.screen import card, json_line, line, shown, transitions_table
+from anomaly.screen import card, line, transitions_table
 from tests.commands.transitions import transition
 
 HOSTILE = "[red]a[/red]\x1b[31m\x1b]0;title\x07\u202eb\u2066\r\nc\u200b"

@@ -1,11 +1,16 @@
-"""``python -m tests.fuzz N SEED``: N records of noise and good runs through the monitor; exits 1 if something broke."""
+"""``python -m tests.fuzz N SEED [kafka]``: N records of noise and good runs; exits 1 if something broke.
+
+Through the monitor alone; with ``kafka`` through an Apache Kafka of its own and a worker process.
+"""
 
 from __future__ import annotations
 
 import resource
 import sys
+import tempfile
 import time
 import warnings
+from pathlib import Path
 
 from tests.fuzz.stream import Found, Stream
 
@@ -48,6 +53,27 @@ def _print(found: Found) -> None:
         print(f"  PROBLEM: {problem}")
 
 
+def through_kafka(count: int, seed: int) -> int:
+    """The same with real servers."""
+    from tests.fuzz.kafka import fuzz_kafka
+    from tests.kafka_servers import ApacheKafka
+
+    with ApacheKafka(heap="1g") as server, tempfile.TemporaryDirectory() as folder:
+        seen = fuzz_kafka(server.bootstrap_servers, "fuzz", Path(folder), count, seed)
+    rate = seen.sent / seen.seconds
+    print(
+        f"{seen.sent:,} records through Kafka in {seen.seconds:.0f} s, {rate:,.0f}/s, {seen.transitions:,} transitions"
+    )
+    print(
+        f"  worker's peak RSS: {seen.peak_mib['before']:,.0f} MiB before, {seen.peak_mib['after']:,.0f} MiB after"
+    )
+    for reason, number in seen.parked.most_common():
+        print(f"  {reason:24} {number:>12,}")
+    for problem in seen.problems:
+        print(f"  PROBLEM: {problem}")
+    return 1 if seen.problems else 0
+
+
 if __name__ == "__main__":
     count, seed = (int(argument.replace("_", "")) for argument in sys.argv[1:3])
-    sys.exit(main(count, seed))
+    sys.exit(through_kafka(count, seed) if "kafka" in sys.argv[3:] else main(count, seed))

@@ -63,7 +63,7 @@ def fuzz_kafka(
     asyncio.run(preflight(Settings(bootstrap_servers=servers, topic_prefix=prefix, partitions=PARTITIONS)))
     flags = ["--bootstrap-servers", servers, "--topic-prefix", prefix, "--partitions", str(PARTITIONS)]
     with WorkerProcess(folder, *flags, supervised=False) as worker:
-        worker.wait_ready()
+        worker.wait_ready(300)
         seen.peak_mib["before"] = peak_mib(worker)
         began = time.monotonic()
         seen.sent = send(servers, topics.telemetry, records(count, seed, largest))
@@ -167,7 +167,8 @@ async def compare(client: Client, topics: Topics, seen: Seen) -> None:
         seen.problems.append(f"dead letters: missing {list(missing)[:5]}, unexpected {list(more)[:5]}")
     if Reason.PROCESSING_ERROR in seen.parked:
         seen.problems.append("there are dead letters of processing errors")
-    unlike = [letter for letter in letters if not is_original(letter, telemetry)]
+    originals = {(at, each.offset): each for at, of in telemetry.items() for each in of}
+    unlike = [letter for letter in letters if not is_original(letter, originals)]
     if unlike:
         seen.problems.append(f"{len(unlike)} dead letters are not the original bytes")
     incidents = [
@@ -214,10 +215,9 @@ def letter_of(letter: Any) -> tuple[Place, str]:
     return (int(headers["partition"]), int(headers["offset"])), headers["reason"].decode()
 
 
-def is_original(letter: Any, telemetry: dict[int, list[Any]]) -> bool:
+def is_original(letter: Any, originals: dict[Place, Any]) -> bool:
     """Whether a letter holds its record's bytes, or says how many it leaves out."""
-    (partition, offset), _ = letter_of(letter)
-    original = next(each for each in telemetry[partition] if each.offset == offset)
+    original = originals[letter_of(letter)[0]]
     if "omitted" in dict(letter.headers):
         return not letter.value
     return (letter.value or b"", letter.key) == (original.value or b"", original.key)
