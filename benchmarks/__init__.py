@@ -15,7 +15,8 @@ Reading order:
     state        a thousand runs at work: memory, pauses, recovery
     hook_overhead    what the hook costs a training step
     gates        every target, and what is wrong with a set of rows
-    rows, sections, results_page    the result: a table, results.json, RESULTS.md
+    rows, sections, results_page, machine    the result: a table, results.json, RESULTS.md
+    scale, scale_page, group_simulation      what follows for larger installations: SCALE.md
 
 What each row means: README.md beside this file.
 """

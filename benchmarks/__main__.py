@@ -19,6 +19,8 @@ from benchmarks.machine import describe
 from benchmarks.processes import broker
 from benchmarks.results_page import replace_section
 from benchmarks.rows import Row, markdown, row, table, write
+from benchmarks.scale import PAGE, Costs
+from benchmarks.scale_page import page
 from benchmarks.sections import Bench, Section, wanted_rows
 
 LONGEST_SECONDS = 600
@@ -54,8 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(rows, chosen.output)
         print(f"written to {chosen.output}")
     if chosen.output == RESULTS:
-        replace_section("bench", "\n".join([*(f"- {line}" for line in machine), "", markdown(rows)]))
+        _write_pages(rows, machine)
     return verdict(rows, chosen.wanted)
+
+
+def _write_pages(rows: Sequence[Row], machine: Sequence[str]) -> None:
+    """RESULTS.md, and SCALE.md where everything that it follows from was measured."""
+    replace_section("bench", "\n".join([*(f"- {line}" for line in machine), "", markdown(rows)]))
+    try:
+        costs = Costs.read({row.name: row.value for row in rows})
+    except ValueError as error:
+        print(f"SCALE.md stays as it was: {error}")
+    else:
+        PAGE.write_text(page(costs), "utf-8")
 
 
 def verdict(rows: Sequence[Row], wanted: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from benchmarks.sections import Bench
 from benchmarks.throughput import LAYERS_1K, spread
 from benchmarks.topics import PARTITIONS, fill, make_topic
 
-NAMES = ("cost_growth", "cpu_two_workers")
+NAMES = ("cost_growth", "cpu_two_workers", "cost_rank_record")
 LONGEST_SECONDS = 120.0
 LOOK_SECONDS = 1.0
 """Between two looks at /metrics: what one costs grows with the runs."""
@@ -34,6 +34,7 @@ class Scale:
     few: Load
     many: Load
     shared: Load
+    ranks: Load
 
 
 FULL = Scale(
@@ -41,12 +42,14 @@ FULL = Scale(
     few=Load(LAYERS_1K, runs=10, steps=9_000),
     many=Load(LAYERS_1K, runs=5_000, steps=18),
     shared=Load(LAYERS_1K, runs=100, steps=900),
+    ranks=Load(LAYERS_1K, runs=1, steps=40, ranks=1_000),
 )
 QUICK = Scale(
     1,
     few=Load(LAYERS_1K, runs=10, steps=1_000),
     many=Load(LAYERS_1K, runs=1_000, steps=10),
     shared=Load(LAYERS_1K, runs=50, steps=200),
+    ranks=Load(LAYERS_1K, runs=1, steps=20, ranks=100),
 )
 
 
@@ -58,6 +61,8 @@ def measure(bench: Bench) -> list[Row]:
         found.append(cost_growth(bench, scale))
     if "cpu_two_workers" in bench.wanted:
         found.append(cpu_two_workers(bench, scale))
+    if "cost_rank_record" in bench.wanted:
+        found.append(cost_rank_record(bench, scale.ranks))
     return found
 
 
@@ -92,6 +97,16 @@ def cpu_two_workers(bench: Bench, scale: Scale) -> Row:
     one, two = (median(microseconds[workers]) for workers in (1, 2))
     note = f"{two:.0f} µs a record with two, {one:.0f} with one; {spread(ratios)}"
     return row("cpu_two_workers", median(ratios), "ratio", note)
+
+
+def cost_rank_record(bench: Bench, load: Load) -> Row:
+    """CPU time of a record of one of many ranks of a single run."""
+    _filled(bench, "bench-ranks", load)
+    with Worker(bench.folder, bench.broker, "bench-ranks", "bench-ranks-group") as worker:
+        values, seconds = cost([worker], load.values, LONGEST_SECONDS)
+    records = values / load.layout.width
+    note = f"one run of {load.ranks:,} ranks, 1,024 values each"
+    return row("cost_rank_record", 1e6 * seconds / records, "µs a record", note)
 
 
 def _shared(bench: Bench, prefix: str, count: int, load: Load) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly import codec
-from anomaly.records import MILLIONTHS, Layout, LayoutMessage, StepMessage
+from anomaly.records import MILLIONTHS, Layout, LayoutMessage, Place, StepMessage
 
 MODEL_SIGNALS = {
     "loss": (2.5, 0.02),
@@ -48,18 +48,20 @@ RUN = "run-{}"
 class Load:
     """`runs` runs with `layers` layers each report `steps` steps, all runs of a step side by side.
 
-    One record a message, as a hook sends below ten steps a second, or `steps_a_message`.
+    One record a message, as a hook sends below ten steps a second, or `steps_a_message`. Each of `ranks` ranks sends
+    the same values as the others.
     """
 
     layers: int
     runs: int
     steps: int
     steps_a_message: int = 1
+    ranks: int = 1
 
     @property
     def values(self) -> int:
         """In all records together."""
-        return self.runs * self.steps * self.layout.width
+        return self.runs * self.ranks * self.steps * self.layout.width
 
     @cached_property
     def layout(self) -> Layout:
@@ -89,14 +91,15 @@ class Load:
             yield name.encode(), codec.encode_layout(LayoutMessage(name, self.layout))
 
     def message(
-        self, run: int, first: int, times: list[float | None], values: NDArray[np.float32]
+        self, run: int, first: int, times: list[float | None], values: NDArray[np.float32], rank: int = 0
     ) -> tuple[bytes, bytes]:
         """Key and message, as the hook encodes it, of a run's steps from `first` on: one of each times and values."""
         name = RUN.format(run)
         steps = [(first + at) * MILLIONTHS for at in range(len(times))]
         message = StepMessage(
-            name, 0, steps, times, values, self.layout.hash, session=run + 1, sequence=first
-        )
+            name, rank, steps, times, values, self.layout.hash, session=run * self.ranks + rank + 1, sequence=first,
+            place=Place(self.ranks) if self.ranks > 1 else None,
+        )  # fmt: skip
         return name.encode(), codec.encode_steps(message)
 
     def compact(self, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
@@ -109,7 +112,8 @@ class Load:
             for run in range(self.runs):
                 values = [self.row(run, step) for step in steps]
                 joined = values[0] if len(values) == 1 else np.concatenate(values)
-                yield self.message(run, begin, times, joined)
+                for rank in range(self.ranks):
+                    yield self.message(run, begin, times, joined, rank)
 
     def json(self) -> Iterator[tuple[bytes, bytes]]:
         """Every value again as the hand-written design sends it: one JSON object a layer, "" for the whole model."""

@@ -8,6 +8,7 @@ memory_per_series    resident memory after that, minus that of a worker without 
 snapshot_pause       the longest pause by the worker's own metric, the larger of two workers: one as it comes, which
                      saves a thirtieth of the states a second, and one told to save all of them in one go.
 snapshot_pause_seen  the longest wait of a probe over the median one: an upper bound that does not believe the metric.
+snapshot_bytes       a saved state's mean size.
 recovery_1000_runs   from kill -9 until, in every partition, a probe is answered promptly again. The worker is started
                      again at once and must wait for the broker to give up the dead one (6 s of session time-out).
 """
@@ -31,7 +32,7 @@ from benchmarks.sections import Bench
 from benchmarks.throughput import LAYERS_1K
 from benchmarks.topics import PARTITIONS, fill, make_topic
 
-NAMES = ("memory_per_series", "snapshot_pause", "snapshot_pause_seen", "recovery_1000_runs")
+NAMES = ("memory_per_series", "snapshot_pause", "snapshot_pause_seen", "snapshot_bytes", "recovery_1000_runs")
 PREFIX, EMPTY = "bench-state", "bench-empty"
 PROMPT_SECONDS = 0.25
 """A probe answered within this finds the worker caught up."""
@@ -52,6 +53,16 @@ class Scale:
     recovery: int
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What the worker that saves all at once showed: its own longest pause in seconds, a state's bytes, the probes."""
+
+    pause: float
+    bytes_a_run: float
+    answers: Answers
+
+
+_SAVED = "anomaly_snapshots_total"
 FULL = Scale(runs=1_000, steps=10, seconds=36, recovery=25)
 QUICK = Scale(runs=12, steps=5, seconds=9, recovery=20)
 
@@ -82,25 +93,40 @@ class State:
             with self._published():
                 rolling = self._watched(worker)
                 used = worker.resident_bytes() - empty
-                pauses = [worker.metric("anomaly_snapshot_pause_seconds")]
+                pause = worker.metric("anomaly_snapshot_pause_seconds")
                 recovery = self._recovery(worker)
-                with self._worker(PREFIX, "whole", "--snapshot-seconds", str(scale.seconds - 4)) as other:
-                    self._caught_up(other, backlog.values)
-                    whole = self._watched(other)
-                    pauses.append(other.metric("anomaly_snapshot_pause_seconds"))
-                    saved = other.metric("anomaly_snapshots_total")
-        return [self._memory(used, empty), *self._pauses(pauses, saved, rolling, whole), recovery]
+                whole = self._whole(backlog.values)
+        return [
+            self._memory(used, empty),
+            *self._pauses([pause, whole.pause], [rolling, whole.answers]),
+            row("snapshot_bytes", whole.bytes_a_run, "bytes", "of one run of 1,024 series"),
+            recovery,
+        ]
 
     def _memory(self, used: int, empty: int) -> Row:
         series = self._scale.runs * 1024
         note = f"{used / 2**20:.0f} MiB over the {empty / 2**20:.0f} of an empty worker, {self._scale.runs:,} runs"
         return row("memory_per_series", used / series, "bytes", note)
 
-    def _pauses(self, pauses: list[float], saved: float, rolling: Answers, whole: Answers) -> list[Row]:
-        if saved < self._scale.runs:
-            raise RuntimeError(f"only {saved:g} of {self._scale.runs} states were saved in one go")
+    def _whole(self, values: int) -> Whole:
+        """Watch a worker that saves all states in one go. Its first save only learns how large they are."""
+        seconds = str(self._scale.seconds - 4)
+        with self._worker(PREFIX, "whole", "--snapshot-seconds", seconds) as worker:
+            self._caught_up(worker, values)
+            until("a first save", worker, lambda: worker.metric(_SAVED) > 0, LONGEST_SECONDS)
+            before = worker.metric(_SAVED)
+            answers = self._watched(worker)
+            saved = worker.metric(_SAVED)
+            if saved - before < self._scale.runs:
+                raise RuntimeError(
+                    f"only {saved - before:g} of {self._scale.runs} states were saved in one go"
+                )
+            size = worker.metric("anomaly_snapshot_bytes_total") / saved
+            return Whole(worker.metric("anomaly_snapshot_pause_seconds"), size, answers)
+
+    def _pauses(self, pauses: list[float], watched: list[Answers]) -> list[Row]:
         own = [1000 * pause for pause in pauses]
-        seen = [1000 * longest_wait(answers) for answers in (rolling, whole)]
+        seen = [1000 * longest_wait(answers) for answers in watched]
         notes = [f"{one:.0f} ms rolling, {all_:.0f} ms all at once" for one, all_ in (own, seen)]
         return [
             row("snapshot_pause", max(own), "ms", f"{self._scale.runs:,} dirty runs: {notes[0]}"),
@@ -132,7 +158,6 @@ class State:
     def _watched(self, worker: Worker) -> Answers:
         with self._probes(self._scale.seconds) as probes:
             answers: Answers = json.loads(probes.output(self._scale.seconds + LONGEST_SECONDS))
-        until("the states are saved", worker, lambda: bool(worker.metric("anomaly_snapshots_total")), 60.0)
         return answers
 
     def _caught_up(self, worker: Worker, values: int) -> None:
@@ -140,7 +165,8 @@ class State:
             "the backlog is judged",
             worker,
             lambda: (
-                worker.metric("anomaly_values_total") >= values and not worker.metric("anomaly_lag_records")
+                worker.metric("anomaly_values_total") >= values
+                and worker.metric("anomaly_lag_records") <= PROMPT_SECONDS * self._scale.runs
             ),
             LONGEST_SECONDS,
         )
