@@ -86,7 +86,7 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("straggler", "ranks", WARNING, "One rank is slow", "Check the named rank's host: clocks, temperature, network, other jobs.", "ratio to the ranks' median, five times in a row"),
     ("throughput_drop", "telemetry", WARNING, "Steps became slower", "Check data loading, storage and network.", "charts of its series"),
     ("run_silent", "telemetry", CRITICAL, "Run went silent", "The job may hang or be dead: look at its host and its scheduler.", "timer: no record for ten times its median interval, and a minute, outside a declared pause"),
-    ("partial_telemetry", "telemetry", WARNING, "A rank or layer no longer reports", "Look at the named rank's process and host.", "ranks that most of their peers left behind; timer: ranks that never came"),
+    ("partial_telemetry", "telemetry", WARNING, "A rank or layer no longer reports", "Look at the named rank's process and host.", "ranks that most of their peers left behind; timer: ranks that never came; layers absent for ten times as long as ever before"),
     ("resume_corruption", "restart", WARNING, "The resumed run is not the one that stopped", "Check that weights, optimiser, data position and seeds were restored.", ""),
     ("router_collapse", "special", WARNING, "Experts collapse", "The router sends everything to few experts: check its auxiliary loss and its learning rate.", "charts of its series"),
     ("rl_kl", "special", WARNING, "KL leaves its band", "The policy moves too fast: lower the learning rate or raise the KL penalty.", ""),

@@ -14,6 +14,7 @@ Reading order, which is the order of the data:
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb
     peers       which ranks of a step are compared, and when; comparisons: what is compared
+    missing_layers  (layer_looks) a layer that no longer reports
     timers      what only time can tell: a silent run
     watches     the series that a user's river detectors watch
     state       what is known of a run; snapshot: the same as bytes

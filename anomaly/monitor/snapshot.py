@@ -17,6 +17,7 @@ import numpy as np
 
 from anomaly.errors import SnapshotError
 from anomaly.incidents.book import IncidentBook
+from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
 from anomaly.monitor.series import SeriesNames, table_of
 from anomaly.monitor.state import (
     RECENT_STEPS,
@@ -73,6 +74,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     last_values: list[float] = []
     watchers: dict[str, bytes] = {}
     book: IncidentBook = msgspec.field(default_factory=IncidentBook)
+    looks: SavedLooks = msgspec.field(default_factory=SavedLooks)
     timers: Timers | None = None
 
 
@@ -117,6 +119,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             last_values=[] if state.life.closed else state.last_values,
             watchers={**state.saved_watchers, **{name: each.dump() for name, each in state.watchers.items()}},
             book=state.book,
+            looks=state.looks.saved(),
             timers=state.timers if marks else None,
         )
     )
@@ -176,6 +179,7 @@ def _restored(saved: _Saved) -> RunState:
         **_of_losses(saved),
         saved_watchers=saved.watchers,
         book=saved.book,
+        looks=LayerLooks(saved.looks),
         timers=saved.timers,
         saved=True,
     )

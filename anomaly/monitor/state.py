@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.book import IncidentBook, Moment, OpenIncident
 from anomaly.incidents.timer_book import TimerBook
 from anomaly.incidents.transition import Source
+from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
@@ -197,6 +198,7 @@ class RunState:
     watchers: dict[str, RiverWatch] = field(default_factory=dict)
     saved_watchers: dict[str, bytes] = field(default_factory=dict)
     """River watches of a snapshot that no record has asked for yet."""
+    looks: LayerLooks = field(default_factory=LayerLooks)
     timers: Timers | None = None
     """None until the timers see the run's first record."""
     saved: bool = False
