@@ -181,7 +181,14 @@ class WorkerMetrics:
         self.partitions = self._gauge(
             "anomaly_assigned_partitions", "Telemetry partitions this worker reads."
         )
-        self.live_runs = self._gauge("anomaly_runs", "Runs whose state this worker holds.")
+        self.live_runs = self._gauge("anomaly_runs", "Runs that this worker knows.")
+        self.idle_runs = self._gauge("anomaly_idle_runs", "Of them, runs that are not in memory.")
+        self.closed = self._counter(
+            "anomaly_closed_runs_total", "Runs closed: finished or silent for long, and what was learned dropped."
+        )  # fmt: skip
+        self.forgotten = self._counter(
+            "anomaly_forgotten_runs_total", "Runs dropped from the changelog, with a tombstone."
+        )
         self.silent_runs = self._gauge("anomaly_silent_runs", "Runs that went silent and did not come back.")
         self.rebalances = self._counter(
             "anomaly_rebalances_total", "Assignments of partitions to this worker."

@@ -118,6 +118,14 @@ class Settings:
     max_runs_per_partition: int = _setting(
         5_000, "runs that one partition may have; records of further runs are refused", between(1, 1_000_000)
     )
+    idle_run_seconds: float = _setting(
+        300.0, "seconds without a record after which a run's state leaves memory for a file in data_dir",
+        between(1, 1_000_000),
+    )  # fmt: skip
+    max_runs_in_memory: int = _setting(
+        10_000, "runs whose state may be in memory; the quietest beyond it go to the file earlier",
+        between(1, 10_000_000),
+    )  # fmt: skip
     finished_run_hours: float = _setting(
         1.0, "hours after the last record of a finished run until what was learned of it is dropped",
         between(0.01, 8760),

@@ -17,7 +17,7 @@ itself (`message.timestamp.after.max.ms`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -42,6 +42,10 @@ class Resting(Protocol):
 
     @property
     def life(self) -> Life:
+        """As in `RunState`."""
+
+    @property
+    def offset(self) -> int:
         """As in `RunState`."""
 
 
@@ -92,6 +96,11 @@ class Lives:
                 self._runs[run] = state
         return state
 
+    def behind(self, run: str, offset: int) -> bool:
+        """Whether the run's state has the effect of the record at `offset`. Brings nothing back."""
+        known: Resting | None = self._runs.get(run) or self._away.resting().get(run)
+        return known is not None and offset <= known.offset
+
     def admit(self, message: StepMessage | LayoutMessage, offset: int) -> RunState:
         """A state for a run that is not known or forgotten. Raises `RecordError` where there is no room."""
         known = self._runs.get(message.run)
@@ -114,8 +123,8 @@ class Lives:
         closes = limits.silent_ms if state.context.outcome is None else limits.finished_ms
         brief = state.readings <= BRIEF_READINGS and not state.attempt and not state.book.ordinals
         state.life.closed = False
-        state.life.closes = self.clock + closes
         state.life.ends = self.clock + (limits.finished_ms if brief else limits.forgotten_ms)
+        state.life.closes = min(self.clock + closes, state.life.ends)
 
     def closed(self, life: Life) -> bool:
         """Whether the run's next record would find it closed."""
@@ -132,16 +141,17 @@ class Lives:
         if self.clock <= self._full_until:
             return False
         ends = [
-            end for name, life in self._all() if name != run and self.clock <= (end := _end(life, offset))
+            end for name, life in self.known() if name != run and self.clock <= (end := _end(life, offset))
         ]
         if len(ends) < limit:
             return True
         self._full_until = min(ends)
         return False
 
-    def _all(self) -> Iterator[tuple[str, Life]]:
+    def known(self) -> list[tuple[str, Life]]:
+        """Every run, in memory or not."""
         known: Iterable[Mapping[str, Resting]] = (self._runs, self._away.resting())
-        return ((run, resting.life) for runs in known for run, resting in runs.items())
+        return [(run, resting.life) for runs in known for run, resting in runs.items()]
 
 
 def _end(life: Life, offset: int) -> float:
@@ -166,7 +176,7 @@ def reduced(state: RunState) -> RunState:
         attempt=state.attempt,
         newest_step=state.newest_step,
         last_time=state.last_time,
-        tags=state.tags if state.book.open else None,
+        tags=state.tags if state.open_incidents else None,
         book=state.book,
         life=msgspec.structs.replace(state.life, closed=True),
         timers=_timers_of(state),
@@ -202,3 +212,23 @@ def reopened(
     )
     fresh.slab.budget = budget
     return fresh, transitions
+
+
+def cold(state: RunState) -> RunState:
+    """A run that starts cold: its incidents, attempt and ordinals stay, what was learned goes."""
+    return RunState(
+        state.run,
+        state.fork,
+        offset=state.offset,
+        revision=state.revision + 1,
+        origins=state.origins,
+        attempt=state.attempt,
+        tags=state.tags,
+        layouts=state.layouts,
+        first_time=state.first_time,
+        book=state.book,
+        timers=state.timers,
+        life=state.life,
+        saved=state.saved,
+        forks=state.forks,
+    )

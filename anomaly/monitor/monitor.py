@@ -16,7 +16,7 @@ from anomaly.monitor.apply import apply_steps
 from anomaly.monitor.forks import forked
 from anomaly.monitor.held import Held, HeldRuns
 from anomaly.monitor.limits import Limits, check_events
-from anomaly.monitor.lives import Away, Lives, Nowhere, reduced, reopened
+from anomaly.monitor.lives import Away, Lives, Nowhere, cold, reduced, reopened
 from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of, size_of
 from anomaly.monitor.state import RunState
 from anomaly.records import LayoutMessage, StepMessage, home_key
@@ -141,9 +141,10 @@ class PartitionMonitor:
 
     def _state(self, message: StepMessage | LayoutMessage, record: LogRecord) -> RunState | None:
         """The run's state as this record finds it; None if it is ahead of the record. `RecordError`: no room."""
-        lives, state = self.lives, self.lives.find(message.run)
-        if state is not None and record.offset <= state.offset:
+        lives = self.lives
+        if lives.behind(message.run, record.offset):
             return None
+        state = lives.find(message.run)
         if state is None:
             return self._admitted(message, record.offset)
         if message.run in self._held:
@@ -232,23 +233,3 @@ class PartitionMonitor:
 
     def _park(self, record: LogRecord, reason: Reason, detail: str) -> None:
         self.outcome.dead_letters.append(DeadLetter(record, reason, detail))
-
-
-def cold(state: RunState) -> RunState:
-    """A run that starts cold: its incidents, attempt and ordinals stay, what was learned goes."""
-    return RunState(
-        state.run,
-        state.fork,
-        offset=state.offset,
-        revision=state.revision,
-        origins=state.origins,
-        attempt=state.attempt,
-        tags=state.tags,
-        layouts=state.layouts,
-        first_time=state.first_time,
-        book=state.book,
-        timers=state.timers,
-        life=state.life,
-        saved=state.saved,
-        forks=state.forks,
-    )

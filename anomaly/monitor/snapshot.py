@@ -78,12 +78,27 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     timers: Timers | None = None
 
 
+class Head(msgspec.Struct):
+    """What a worker must know of a run that it does not hold in memory; the rest of the snapshot is passed over."""
+
+    version: int
+    run: str
+    marks: _Marks
+    attempt: int = 0
+    newest_step: int | None = None
+    last_time: float | None = None
+    context: Context = msgspec.field(default_factory=Context)
+    book: IncidentBook = msgspec.field(default_factory=IncidentBook)
+    timers: Timers | None = None
+
+
 class _Version(msgspec.Struct):
     version: int
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Saved)
+_head_decoder = msgspec.msgpack.Decoder(Head)
 _version_decoder = msgspec.msgpack.Decoder(_Version)
 
 
@@ -128,14 +143,27 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
 def load(payload: bytes) -> RunState:
     """The state that `dump` wrote. Raises `SnapshotError`."""
     try:
-        version = _version_decoder.decode(payload).version
-        if version != VERSION:
-            raise SnapshotError(
-                f"snapshot version: got {version}, this worker reads {VERSION}; its run starts cold"
-            )
+        _check_version(payload)
         return _restored(_decoder.decode(payload))
     except (msgspec.MsgspecError, ValueError, IndexError) as error:
         raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
+
+
+def head(payload: bytes) -> Head:
+    """The head of the state that `dump` wrote. Raises `SnapshotError`; what it passes over may still be damaged."""
+    try:
+        _check_version(payload)
+        return _head_decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
+
+
+def _check_version(payload: bytes) -> None:
+    version = _version_decoder.decode(payload).version
+    if version != VERSION:
+        raise SnapshotError(
+            f"snapshot version: got {version}, this worker reads {VERSION}; its run starts cold"
+        )
 
 
 def _of_losses(saved: _Saved) -> dict[str, Any]:

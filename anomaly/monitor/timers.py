@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from statistics import median
 
@@ -49,16 +49,21 @@ NO_RECORD = sys.maxsize
 
 
 class PartitionTimers:
-    """The timers of one partition's runs; `runs` is the monitor's own, live."""
+    """The timers of one partition's runs: `runs` are those in memory, `find` brings back any."""
 
-    def __init__(self, partition: int, runs: Mapping[str, RunState]) -> None:
+    def __init__(
+        self,
+        partition: int,
+        runs: Mapping[str, RunState],
+        find: Callable[[str], RunState | None] | None = None,
+    ) -> None:
         self.partition = partition
         self.now = 0.0
         """Seconds that counted since the partition was opened."""
         self.arrivals: dict[str, int] = {}
         """Runs that messages came from since the last tick."""
         self.silent: set[str] = set()
-        self._runs = runs
+        self._find = find or runs.get
         self._last: dict[str, float] = {}
         self._due: dict[str, float] = {}
         """When to look at a run again, if no record comes before."""
@@ -67,7 +72,7 @@ class PartitionTimers:
 
     def adopt(self, sent: Transition) -> None:
         """Take in a transition of a timer that was sent before a crash; the state may have been saved before it."""
-        state = self._runs.get(sent.run)
+        state = self._find(sent.run)
         if state is not None:
             state.timers = state.timers or Timers()
             state.timers.book.adopt(sent)
@@ -79,13 +84,15 @@ class PartitionTimers:
         outcome = Outcome()
         arrivals, self.arrivals = self.arrivals, {}
         for run in arrivals:
-            state = self._runs.get(run)
+            state = self._find(run)
             if state is not None:
                 self._arrived(state, seconds > 0, unix_seconds, outcome)
         for run in [run for run, due in self._due.items() if due < self.now]:
-            state = self._runs.get(run)
-            if state is None or state.timers is None:
+            state = self._find(run)
+            if state is None or state.life.closed:
                 self.forget(run)
+            elif state.timers is None:
+                self._resume(state)
             else:
                 self._look(state, state.timers, unix_seconds, outcome)
         return outcome
@@ -100,17 +107,22 @@ class PartitionTimers:
         """Seconds without a step record, as far as they count; 0 for a run that is not known."""
         return self.now - self._last.get(run, self.now)
 
+    def wake(self, run: str, timers: Timers | None) -> None:
+        """Go on counting where the snapshot of a run stood that is not in memory, and look no sooner than it must."""
+        timers = timers or Timers()
+        self._last[run] = self.now - timers.quiet
+        if timers.book.of_kind("run_silent") is not None:
+            self.silent.add(run)
+            self._due.pop(run, None)
+        else:
+            self._due[run] = self.now + max(0.0, SILENT_SECONDS / 2 - timers.quiet)
+
     def _resume(self, state: RunState) -> None:
         """Go on counting where the state's snapshot stood."""
         timers = state.timers or Timers(messages=state.messages, attempt=state.attempt)
         if not state.life.closed:
             state.timers = timers
-        self._last[state.run] = self.now - timers.quiet
-        if timers.book.of_kind("run_silent") is not None:
-            self.silent.add(state.run)
-            self._due.pop(state.run, None)
-        else:
-            self._due[state.run] = self.now
+        self.wake(state.run, timers)
 
     def _arrived(self, state: RunState, counts: bool, unix_seconds: float, outcome: Outcome) -> None:
         timers = state.timers = state.timers or Timers()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from faust.types import TP
@@ -24,17 +25,21 @@ from anomaly.settings import Settings
 from anomaly.worker import store as state_store
 from anomaly.worker.continuity import Batch
 from anomaly.worker.faust_app import build_app
-from anomaly.worker.guard import ExitCode, Lease, die, fail, guarded
+from anomaly.worker.guard import Lease, fail, guarded
 from anomaly.worker.health import Health
+from anomaly.worker.idle import FILE, IdleFile
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import sent_before
+from anomaly.worker.same_topic import check_ends, check_partitions
 from anomaly.worker.saver import Saver
 from anomaly.worker.starts import find_starts
 from anomaly.worker.stream import Stream
 from anomaly.worker.transport import BatchSchema, Consumer, Producer
+from anomaly.worker.upkeep import Upkeep
 
 LOOK_SECONDS = 0.25
 TICK_SECONDS = 0.5
+UPKEEP_SECONDS = 0.25
 SAVE_SECONDS = 2.0
 """For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
 
@@ -62,6 +67,11 @@ class Worker:
         self.saver = Saver(
             self.topics.changelog, self.turn, self.outbox, self._send, self, self.lease, metrics
         )
+        self.stream.own_write = self.own_write
+        self.upkeep = Upkeep(
+            self.turn, self.stream.books, self.stream.tombstone, metrics,
+            settings.idle_run_seconds, settings.max_runs_in_memory,
+        )  # fmt: skip
         self._missing_offsets = 0
         self._wire()
 
@@ -75,11 +85,13 @@ class Worker:
             partitions=self.partitions, recovery_buffer_size=32,
         )  # fmt: skip
         self.store = cast(state_store.RunStateStore, table.data)
+        self.store.file = IdleFile(str(Path(self.settings.data_dir).expanduser() / FILE))
         self.store.on_recovered = guarded(self.recovered)
         app.agent(source, name="judge")(guarded(self.consume))
         app.timer(LOOK_SECONDS)(guarded(self.look))
         app.timer(TICK_SECONDS)(guarded(self.tick))
         app.timer(self.settings.snapshot_seconds)(guarded(self.save))
+        app.timer(UPKEEP_SECONDS)(guarded(self.keep_up))
         app.on_partitions_revoked.connect(guarded(self.revoked))
         app.on_partitions_assigned.connect(guarded(self.assigned))
         app.on_before_shutdown.connect(guarded(self.stopping))
@@ -113,13 +125,16 @@ class Worker:
             self.health.ready = False
             return
         self.lease.check()
-        self._check_topic()
+        check_partitions(self.topics.telemetry, self.consumer, self.partitions)
         ends = {
             partition: self.consumer.highwater(TP(self.topics.telemetry, partition))
             for partition in self.stream.books
         }
         known = {partition: end for partition, end in ends.items() if end is not None}
-        self._check_ends(known)
+        if (
+            not self.settings.development_broker
+        ):  # its end is the base of the last batch + 1, below what was read
+            check_ends(self.topics.telemetry, known, self.stream.books)
         self.stream.gauge(known)
         self.metrics.missing_offsets.inc(self.consumer.continuity.missing_offsets - self._missing_offsets)
         self._missing_offsets = self.consumer.continuity.missing_offsets
@@ -129,32 +144,11 @@ class Worker:
         if ready and not self.health.ready:
             log.info(
                 "ready: %d of %d partitions of %s, %d runs, group %s, http://%s/metrics",
-                len(self.stream.books), self.partitions, self.topics.telemetry, len(self.stream.states()),
+                len(self.stream.books), self.partitions, self.topics.telemetry, self.stream.known_runs,
                 self.topics.consumer_group, self.address,
             )  # fmt: skip
         self.health.ready = ready
         self.metrics.ready.set(ready)
-
-    def _check_topic(self) -> None:
-        """With another number of partitions every run would have another home."""
-        count = self.consumer.partition_count(self.topics.telemetry)
-        if count is not None and count != self.partitions:
-            die(
-                ExitCode.REFUSED,
-                f"topic {self.topics.telemetry} has {count} partitions now and had {self.partitions}; nothing is "
-                "committed. Use another topic_prefix and group for the new count",
-            )
-
-    def _check_ends(self, ends: Mapping[int, int]) -> None:
-        if self.settings.development_broker:
-            return  # its end is the base of the last batch + 1, below what was read
-        for partition, end in ends.items():
-            if end < self.stream.books[partition].position:
-                die(
-                    ExitCode.REFUSED,
-                    f"topic {self.topics.telemetry}, partition {partition} ends at offset {end}, and this worker has "
-                    f"read up to {self.stream.books[partition].position}: the topic was made anew. Use another --group",
-                )
 
     async def tick(self) -> None:
         """Time passes, for what no record brings."""
@@ -167,6 +161,11 @@ class Worker:
         books = list(self.stream.books.values())
         if self.settled and books:
             await self.saver.save(books, self.saver.budget(books, self.settings.snapshot_seconds))
+
+    async def keep_up(self) -> None:
+        """Runs that no record comes for."""
+        if self.settled:
+            await self.upkeep.look()
 
     async def revoked(self, *_: Any, **__: Any) -> None:
         """A rebalance begins: whoever gets our partitions should find everything saved."""
@@ -234,7 +233,7 @@ class Worker:
 
     async def commit(self, commits: Mapping[int, tuple[int, str]]) -> bool:
         """See `saver.Log`."""
-        self._check_topic()
+        check_partitions(self.topics.telemetry, self.consumer, self.partitions)
         return await self.consumer.commit_with(
             {TP(self.topics.telemetry, partition): commit for partition, commit in commits.items()}
         )

@@ -8,11 +8,14 @@ replay from it finds everything that was not saved; states carry their own offse
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
+from anomaly.metrics import RunReading
 from anomaly.monitor import Outcome, PartitionMonitor, snapshot
 from anomaly.monitor.forks import unsaved_forks
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
-from anomaly.worker.commits import CommitMetadata
+from anomaly.worker.commits import CommitMetadata, read_metadata
+from anomaly.worker.idle import IdlePartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Uncovered:
 
 @dataclass(slots=True)
 class PartitionBook:
-    """One partition's bookkeeping."""
+    """One partition's bookkeeping; `idle` are the monitor's runs that are not in memory."""
 
     partition: int
     partitions: int
@@ -49,10 +52,15 @@ class PartitionBook:
     dirty: dict[str, Uncovered] = field(default_factory=dict)
     in_flight: dict[str, Uncovered] = field(default_factory=dict)
     committed: tuple[int, str] | None = None
+    committed_clock: int = 0
+    """The partition's own clock at what is committed: no replay begins before."""
+    idle: IdlePartition | None = None
     timers: PartitionTimers = field(init=False)
+    _touched: dict[str, float] = field(default_factory=dict)
+    """When a record of each run came last, oldest first."""
 
     def __post_init__(self) -> None:
-        self.timers = PartitionTimers(self.partition, self.monitor.runs)
+        self.timers = PartitionTimers(self.partition, self.monitor.runs, self.monitor.lives.find)
 
     def replay(self, until: int, incidents: int, end: int) -> None:
         """Records below `until` may be a replay; the transitions of such stand from `incidents` to `end`."""
@@ -65,6 +73,8 @@ class PartitionBook:
         """
         incidents = self._incidents_from()
         for run, offset in outcome.touched.items():
+            self._touched.pop(run, None)
+            self._touched[run] = now
             known = self.dirty.get(run)
             clock = outcome.clocks.get(run, 0)
             if known is None:
@@ -86,12 +96,40 @@ class PartitionBook:
         self.in_flight[run] = uncovered
         return snapshot.dump(state)
 
+    def quiet_since(self, before: float) -> list[str]:
+        """Runs in memory of which all is saved and no record came since `before`, the quietest first."""
+        never = [run for run in self.monitor.runs if run not in self._touched]
+        long = list(takewhile(lambda run: self._touched[run] < before, self._touched))
+        return [run for run in never + long if run in self.monitor.runs and self._settled(run)]
+
+    def rest(self, run: str, reading: RunReading) -> bool:
+        """Move a run out of memory; False where there is nowhere. Raises `sqlite3.Error`."""
+        if self.idle is None:
+            return False
+        self.idle.rest(self.monitor.runs[run], reading)
+        self._touched.pop(run, None)
+        return True
+
     def close(self, run: str, now: float) -> bool:
-        """Close a run of which all is saved, if its time has come; the rest of it is to be saved."""
-        if run in self.dirty or run in self.in_flight or not self.monitor.close(run):
+        """Close a run of which all is saved, if its time has come; what is left of it is to be saved."""
+        if not self._settled(run) or self.monitor.lives.find(run) is None or not self.monitor.close(run):
             return False
         self.mark(run, now)
         return True
+
+    def forget(self, run: str) -> bool:
+        """Drop a run of which all is saved."""
+        if not self._settled(run):
+            return False
+        self.monitor.runs.pop(run, None)
+        if self.idle is not None:
+            self.idle.forget(run)
+        self._touched.pop(run, None)
+        self.timers.forget(run)
+        return True
+
+    def _settled(self, run: str) -> bool:
+        return run not in self.dirty and run not in self.in_flight and not self.monitor.holds(run)
 
     def mark(self, run: str, now: float) -> None:
         """Have a run's state written once more, although no record of it came."""
@@ -126,6 +164,11 @@ class PartitionBook:
             )  # the newer where only a timer had changed it
             self.dirty[run] = Uncovered(first.offset, older.incidents, older.since, first.clock)
         self.in_flight.clear()
+
+    def commit_landed(self, commit: tuple[int, str]) -> None:
+        """This commit was acknowledged."""
+        self.committed = commit
+        self.committed_clock = read_metadata(commit[1]).clock
 
     def commit(self) -> tuple[int, str]:
         """What may be committed once everything in flight is acknowledged: offset and metadata."""

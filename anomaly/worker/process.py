@@ -61,7 +61,7 @@ def _run_faust(
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(settings, partitions, metrics, health, address)
-    metrics.runs.source = RunReader(worker.stream.states)
+    metrics.runs.source = RunReader(worker.stream.states, worker.stream.resting)
     process = _FaustWorker(
         worker.app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False, stdout=sys.stderr
     )

@@ -108,7 +108,7 @@ class Saver:
             if await self._log.commit(changed):
                 reached(Point.COMMITTED)
                 for book in books:
-                    book.committed = commits[book.partition]
+                    book.commit_landed(commits[book.partition])
 
     async def _dump(self, books: Collection[PartitionBook], budget: float) -> list[_Dumped]:
         """Dump the longest-waiting runs, letting processing in between whenever it has waited long enough."""

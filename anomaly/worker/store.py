@@ -1,8 +1,9 @@
-"""The live run states as Faust's table storage: filled from the changelog at recovery, never through the table.
+"""The run states as Faust's table storage: filled from the changelog at recovery, never through the table.
 
 The live key is (partition, run): a run may have state in two partitions of which this worker owns both. Of a run's
 snapshots the highest (source offset, revision) wins, so that one written late by a worker that had lost the partition
-does no harm. A snapshot that cannot be read is reported and its run starts cold; stock recovery would hang for ever.
+does no harm. They go where idle runs are (`idle`), unread but for their heads: a run is decoded at its next record. A
+snapshot that cannot be read is reported and its run starts cold; stock recovery would hang for ever.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from faust.types import TP
 
 from anomaly.errors import SnapshotError
 from anomaly.monitor import snapshot
-from anomaly.monitor.state import RunState
 from anomaly.topics import is_preflight
+from anomaly.worker.guard import fail
+from anomaly.worker.idle import IdleFile, IdlePartition
 
 SCHEME = "runstate"
 
@@ -33,22 +35,33 @@ class UnreadableSnapshot:
     value: bytes
     detail: str
 
+    @property
+    def run(self) -> str:
+        """The run, as the key names it."""
+        return self.key.decode(errors="replace")
+
 
 class RunStateStore(Store[bytes, bytes]):
     """Run states by partition and run, and how far each changelog partition has been read."""
 
     def __post_init__(self) -> None:
         self.data: dict[bytes, bytes] = {}  # Faust looks at it; the states are in `partitions`
-        self.partitions: dict[int, dict[str, RunState]] = {}
+        self.partitions: dict[int, IdlePartition] = {}
+        self.file: IdleFile | None = None
+        """Where the states go; given before anything is recovered."""
         self.unreadable: dict[tuple[int, str], UnreadableSnapshot] = {}
         """By partition and run; a readable snapshot that follows takes the entry away."""
         self.on_recovered: Callable[[set[int]], Awaitable[None]] | None = None
         """Called with the partitions that are ours, before any of them is read."""
         self._offsets: dict[TP, int] = {}
 
-    def runs(self, partition: int) -> dict[str, RunState]:
-        """The live states of one partition, the same dict each time until the partition leaves."""
-        return self.partitions.setdefault(partition, {})
+    def runs(self, partition: int) -> IdlePartition:
+        """The runs of one partition, the same object each time until the partition leaves."""
+        runs = self.partitions.get(partition)
+        if runs is None:
+            assert self.file is not None
+            runs = self.partitions[partition] = IdlePartition(partition, {}, self.file)
+        return runs
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Where recovery may start: a partition that stays here is not read again from its beginning."""
@@ -66,33 +79,38 @@ class RunStateStore(Store[bytes, bytes]):
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Take snapshots in. Must not raise: Faust logs an exception here and waits for ever."""
-        for event in batch:
-            message = event.message
-            self.set_persisted_offset(message.tp, message.offset)
-            runs = self.runs(message.partition)
-            run = (message.key or b"").decode(errors="replace")
-            if message.value is None:
-                runs.pop(run, None)
-            elif not is_preflight(message.key, message.value):
-                self._take(message, run, runs)
-
-    def _take(self, message: Any, run: str, runs: dict[str, RunState]) -> None:
+        """Take snapshots in. An exception would be logged by Faust, which then waits for ever: it ends the process."""
         try:
-            state = snapshot.load(message.value)
-            if state.run != run:
-                raise SnapshotError(f"the key names run {run!r} and the snapshot run {state.run!r}")
-        except Exception as error:  # whatever a damaged snapshot does to the reader
-            runs.pop(run, None)  # an older one would be behind the commit: better cold than with a hole
-            detail = str(error) or type(error).__name__
-            self.unreadable[message.partition, run] = UnreadableSnapshot(
-                message.tp, message.offset, message.key or b"", message.value, detail
+            for event in batch:
+                self.take(event.message.tp, event.message)
+        except Exception as error:
+            fail(error, "recovery")
+
+    def take(self, tp: TP, record: Any) -> None:
+        """Take in one record of the changelog: Faust's message of it or aiokafka's."""
+        self.set_persisted_offset(tp, record.offset)
+        if is_preflight(record.key, record.value):
+            return
+        runs, run = self.runs(tp.partition), (record.key or b"").decode(errors="replace")
+        if record.value is None:
+            runs.forget(run)
+            self.unreadable.pop((tp.partition, run), None)
+            return
+        try:
+            head = snapshot.head(record.value)
+            if head.run != run:
+                raise SnapshotError(f"the key names run {run!r} and the snapshot run {head.run!r}")
+        except SnapshotError as error:
+            cold = runs.cold(run)  # an older one would be behind the commit: better cold than with a hole
+            runs.forget(run)
+            if cold is not None:
+                runs.runs[run] = cold
+            self.unreadable[tp.partition, run] = UnreadableSnapshot(
+                tp, record.offset, record.key or b"", record.value, str(error)
             )
             return
-        self.unreadable.pop((message.partition, run), None)
-        known = runs.get(run)
-        if known is None or (state.offset, state.revision) > (known.offset, known.revision):
-            runs[run] = state
+        self.unreadable.pop((tp.partition, run), None)
+        runs.recover(head, record.value)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """All snapshots are in. Faust waits for this before it reads a source partition."""
@@ -109,9 +127,8 @@ class RunStateStore(Store[bytes, bytes]):
 
     def keep(self, partitions: set[int]) -> None:
         """Forget all others, whole: when one comes back, it is read from the changelog."""
-        self.partitions = {
-            partition: runs for partition, runs in self.partitions.items() if partition in partitions
-        }
+        for gone in self.partitions.keys() - partitions:
+            self.partitions.pop(gone).drop()
         self._offsets = {tp: offset for tp, offset in self._offsets.items() if tp.partition in partitions}
 
     def reset_state(self) -> None:

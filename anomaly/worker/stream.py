@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from faust.types import TP
+
 from anomaly.errors import Reason
 from anomaly.incidents.transition import Status, Transition
-from anomaly.metrics import WorkerMetrics
+from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
 from anomaly.monitor.restarts import Admission
@@ -19,6 +21,7 @@ from anomaly.worker.continuity import Batch
 from anomaly.worker.end_in_sight import EndInSight
 from anomaly.worker.fault_points import Point, reached
 from anomaly.worker.guard import ExitCode, die
+from anomaly.worker.idle import IdlePartition
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.partition_book import PartitionBook
@@ -48,6 +51,8 @@ class Stream:
         self._outbox = outbox
         self._clock = clock
         self._wall_clock = wall_clock
+        self.own_write: Callable[[int, int], None] = lambda *_: None
+        """Told of partition and offset when a tombstone landed in the changelog."""
 
     def keep(self, partitions: Iterable[int]) -> None:
         """Forget the partitions that are not ours any more."""
@@ -57,12 +62,14 @@ class Stream:
         for partition in gone:
             del self.books[partition], self._ends[partition]
 
-    def open(self, partition: int, runs: dict[str, RunState], start: Start, before: SentBefore) -> None:
+    def open(self, partition: int, idle: IdlePartition, start: Start, before: SentBefore) -> None:
         """Begin a partition whose states are recovered."""
         clock = start.metadata.clock
-        monitor = PartitionMonitor(partition, self.partitions, self._limits, runs, clock=clock)
-        book = PartitionBook(partition, self.partitions, monitor, start.offset)
+        monitor = PartitionMonitor(partition, self.partitions, self._limits, idle.runs, idle, clock)
+        book = PartitionBook(partition, self.partitions, monitor, start.offset, idle=idle)
         book.repeats = before.transitions
+        for run, timers in idle.take_timers().items():
+            book.timers.wake(run, timers)
         for sent in before.of_timers:
             book.timers.adopt(sent)
         book.replay(until=start.end, incidents=min(start.metadata.incidents or 0, before.end), end=before.end)
@@ -71,7 +78,12 @@ class Stream:
         self._metrics.lag.labels(str(partition)).set(0)
 
     def report_unreadable(self, found: UnreadableSnapshot) -> None:
-        """A snapshot goes to the dead letters; its run starts cold."""
+        """A snapshot goes to the dead letters, once: its run starts cold, and what is left of it replaces it."""
+        book = self.books.get(found.tp.partition)
+        if book is not None and found.run in book.monitor.runs:
+            book.mark(found.run, self._clock())
+        elif book is not None:
+            self.tombstone(book, found.run)
         log.error(
             "snapshot of run %r cannot be read, it starts cold: %s",
             found.key.decode(errors="replace"),
@@ -95,11 +107,21 @@ class Stream:
             )
         started = self._clock()
         outcome = book.monitor.process(batch.records)
+        self._report_damaged(book)
         book.advance(batch.records[-1].offset + 1, outcome, started)
         reached(Point.PROCESSED)
         book.timers.arrivals.update(outcome.touched)
         self._send(book, outcome)
         self._count(batch, outcome, self._clock() - started)
+
+    def tombstone(self, book: PartitionBook, run: str) -> None:
+        """Have the changelog drop a run."""
+        self._outbox.put(
+            Outgoing(
+                self._topics.changelog, run.encode(errors="replace"), None, book.partition,
+                acknowledged=lambda offset: self.own_write(book.partition, offset),
+            )
+        )  # fmt: skip
 
     def tick(self, fetched: Callable[[int], Fetched | None]) -> None:
         """Let time pass for the timers. `fetched` gives the latest answer to a fetch of a partition."""
@@ -109,6 +131,15 @@ class Stream:
             outcome = book.timers.tick(seconds, self._wall_clock())
             book.advance(book.position, outcome, now)
             self._send(book, outcome)
+
+    def _report_damaged(self, book: PartitionBook) -> None:
+        """Snapshots whose damage showed when their runs were brought back."""
+        if book.idle is None or not book.idle.damaged:
+            return
+        tp = TP(self._topics.changelog, book.partition)
+        for run, (payload, detail) in book.idle.damaged.items():
+            self.report_unreadable(UnreadableSnapshot(tp, -1, run.encode(), payload, detail))
+        book.idle.damaged.clear()
 
     def _send(self, book: PartitionBook, outcome: Outcome) -> None:
         for key, transition in outcome.transitions:
@@ -156,13 +187,25 @@ class Stream:
         """Every live run state; safe to call from another thread."""
         return [state for book in list(self.books.values()) for state in list(book.monitor.runs.values())]
 
+    @property
+    def known_runs(self) -> int:
+        """Runs in memory and out of it."""
+        return sum(len(book.monitor.lives.known()) for book in self.books.values())
+
+    def resting(self) -> list[RunReading]:
+        """What the runs show that are not in memory; safe to call from another thread."""
+        idle = [book.idle for book in list(self.books.values()) if book.idle is not None]
+        return [run.reading for partition in idle for run in list(partition.resting().values())]
+
     def gauge(self, ends: Mapping[int, int]) -> None:
         """Set the gauges that follow time. `ends` are the partitions' end offsets, where they are known."""
         now = self._clock()
         lags = {partition: end - self.books[partition].position for partition, end in ends.items()}
         self._metrics.set_lags(lags)
         self._metrics.partitions.set(len(self.books))
-        self._metrics.live_runs.set(sum(len(book.monitor.runs) for book in self.books.values()))
+        idle = sum(len(book.idle.resting()) for book in self.books.values() if book.idle is not None)
+        self._metrics.idle_runs.set(idle)
+        self._metrics.live_runs.set(idle + sum(len(book.monitor.runs) for book in self.books.values()))
         self._metrics.silent_runs.set(sum(len(book.timers.silent) for book in self.books.values()))
         self._metrics.snapshot_age.set(
             max((book.longest_waiting(now) for book in self.books.values()), default=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from anomaly.topics import PREFLIGHT_KEY, Topics
 from anomaly.worker.commits import CommitMetadata, read_metadata
 from anomaly.worker.continuity import Batch, Continuity, ReadAgain
 from anomaly.worker.guard import Lease
+from anomaly.worker.idle import FILE, IdleFile
 from anomaly.worker.letters import dead_letter, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.partition_book import PartitionBook
@@ -217,11 +219,13 @@ def test_a_lease_is_lost_when_no_heartbeat_was_answered_for_most_of_a_session() 
 
 
 @pytest.fixture
-def store() -> RunStateStore:
+def store(tmp_path: Path) -> RunStateStore:
     import faust
 
     app = faust.App("store-test", broker="kafka://127.0.0.1:1")
-    return RunStateStore("runstate://local", app, app.Table("state"))
+    found = RunStateStore("runstate://local", app, app.Table("state"))
+    found.file = IdleFile(str(tmp_path / FILE))
+    return found
 
 
 def changelog(offset: int, key: bytes, value: bytes | None) -> Any:
@@ -246,14 +250,17 @@ def test_of_a_runs_snapshots_the_highest_offset_and_revision_wins(store: RunStat
         changelog(1, b"r", saved("r", 7, revision=2)),
         changelog(2, b"r", saved("r", 5, revision=9)),  # a worker that had lost the partition wrote late
     )
-    assert (store.runs(0)["r"].offset, store.runs(0)["r"].revision) == (7, 2)
+    state = store.runs(0).bring("r")
+    assert state is not None
+    assert (state.offset, state.revision) == (7, 2)
+    assert store.runs(0).bring("r") is None
 
 
 def test_tombstones_and_test_writes_leave_no_run(store: RunStateStore) -> None:
     apply(
         store, changelog(0, b"r", saved("r", 7)), changelog(1, b"r", None), changelog(2, PREFLIGHT_KEY, b"")
     )
-    assert store.runs(0) == {}
+    assert store.runs(0).resting() == {}
     assert not store.take_unreadable()
 
 
@@ -263,18 +270,20 @@ def test_a_snapshot_that_cannot_be_read_leaves_its_run_cold_and_recovery_going(
 ) -> None:
     apply(
         store,
-        changelog(0, b"r", saved("r", 7)),
+        changelog(0, b"r", snapshot.dump(RunState("r", offset=7, attempt=4))),
         changelog(1, b"r", payload),
         changelog(2, b"s", saved("s", 1)),
     )
-    assert list(store.runs(0)) == ["s"]
+    assert list(store.runs(0).resting()) == ["s"]
+    cold = store.runs(0).runs["r"]
+    assert (cold.offset, cold.revision, cold.attempt) == (7, 1, 4)
     assert [(found.offset, found.value) for found in store.take_unreadable()] == [(1, payload)]
     assert not store.take_unreadable()
 
 
 def test_an_unreadable_snapshot_that_a_readable_one_follows_is_an_old_story(store: RunStateStore) -> None:
     apply(store, changelog(0, b"r", b"damaged"), changelog(1, b"r", saved("r", 2)))
-    assert store.runs(0)["r"].offset == 2
+    assert store.runs(0).resting()["r"].offset == 2
     assert not store.take_unreadable()
 
 

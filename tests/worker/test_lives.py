@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anomaly import codec
 from anomaly.errors import Reason
-from anomaly.monitor import Limits, Outcome, PartitionMonitor, snapshot
+from anomaly.monitor import Limits, Outcome, PartitionMonitor, RunState, snapshot
 from anomaly.records import Layout, LayoutMessage
 from anomaly.worker.commits import read_metadata
+from anomaly.worker.idle import FILE, IdleFile, IdlePartition
 from anomaly.worker.partition_book import PartitionBook
+from anomaly.worker.readings import reading_of
 from tests.monitor.logs import Record
 
 LIMITS = Limits(runs_per_partition=3, finished_ms=1_000, silent_ms=3_000, forgotten_ms=20_000)
@@ -46,7 +49,8 @@ def log(seed: int, records: int = 150) -> list[Record]:
 class Disturbed:
     """A partition whose worker saves when it likes and dies when it likes; the log and what it saved are all it has."""
 
-    def __init__(self, records: Sequence[Record], seed: int) -> None:
+    def __init__(self, records: Sequence[Record], seed: int, path: Path) -> None:
+        self._path = str(path / FILE)
         self._records = records
         self._draw = random.Random(seed)
         self._changelog: dict[str, bytes] = {}
@@ -54,6 +58,7 @@ class Disturbed:
         self.outcomes: list[Outcome] = []
         self.crashes = 0
         self.closings = 0
+        self.rests = 0
         self.book = self._opened()
 
     def run(self) -> None:
@@ -69,7 +74,7 @@ class Disturbed:
                 self.book = self._opened()
 
     def _upkeep(self) -> None:
-        for run in list(self.book.monitor.runs):
+        for run, _ in self.book.monitor.lives.known():
             self.closings += self.book.close(run, 0.0)
         for run in list(self.book.dirty):
             if self._draw.random() < 0.4:
@@ -77,13 +82,25 @@ class Disturbed:
                 assert payload is not None
                 self._changelog[run] = payload
         self.book.in_flight.clear()
+        for run in self.book.quiet_since(1.0):
+            if self._draw.random() < 0.3:
+                self.rests += self.book.rest(run, reading_of(self.book.monitor.runs[run]))
         if self._draw.random() < 0.5:
             self._commit = self.book.commit()
 
     def _opened(self) -> PartitionBook:
-        runs = {run: snapshot.load(payload) for run, payload in self._changelog.items()}
+        idle = IdlePartition(0, {}, IdleFile(self._path))
+        for payload in self._changelog.values():
+            idle.recover(snapshot.head(payload), payload)
         clock = read_metadata(self._commit[1]).clock
-        return PartitionBook(0, 1, PartitionMonitor(0, 1, LIMITS, runs, clock=clock), self._commit[0])
+        monitor = PartitionMonitor(0, 1, LIMITS, idle.runs, idle, clock)
+        return PartitionBook(0, 1, monitor, self._commit[0], idle=idle)
+
+    def states(self) -> dict[str, RunState]:
+        """Every run, brought back."""
+        for run, _ in self.book.monitor.lives.known():
+            self.book.monitor.lives.find(run)
+        return self.book.monitor.runs
 
 
 def letters(outcomes: Sequence[Outcome]) -> dict[int, tuple[str, str]]:
@@ -100,28 +117,31 @@ def transitions(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], bytes]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_crashes_saves_and_closings_anywhere_change_no_decision_no_transition_and_no_state(seed: int) -> None:
+def test_crashes_saves_rests_and_closings_anywhere_change_no_decision_no_transition_and_no_state(
+    seed: int, tmp_path: Path
+) -> None:
     records = log(seed)
     whole = PartitionMonitor(0, 1, LIMITS)
     expected = whole.process(records)
-    disturbed = Disturbed(records, seed)
+    disturbed = Disturbed(records, seed, tmp_path)
     disturbed.run()
     assert letters(disturbed.outcomes) == letters([expected])
     assert transitions(disturbed.outcomes) == transitions([expected])
-    for run, state in disturbed.book.monitor.runs.items():
+    for run, state in disturbed.states().items():
         if not state.life.closed:
             assert snapshot.dump(state, marks=False) == snapshot.dump(whole.runs[run], marks=False)
 
 
-def test_what_the_seeds_above_try_does_happen() -> None:
-    happened = {"run_limit": 0, "crashes": 0, "closings": 0, "reopened": 0}
+def test_what_the_seeds_above_try_does_happen(tmp_path: Path) -> None:
+    happened = {"run_limit": 0, "crashes": 0, "closings": 0, "reopened": 0, "rests": 0}
     for seed in range(60):
-        disturbed = Disturbed(log(seed), seed)
+        disturbed = Disturbed(log(seed), seed, tmp_path)
         disturbed.run()
         happened["run_limit"] += len(letters(disturbed.outcomes))
         happened["crashes"] += disturbed.crashes
         happened["closings"] += disturbed.closings
-        happened["reopened"] += sum(state.attempt > 0 for state in disturbed.book.monitor.runs.values())
+        happened["rests"] += disturbed.rests
+        happened["reopened"] += sum(state.attempt > 0 for state in disturbed.states().values())
     assert all(count > 20 for count in happened.values()), happened
 
 

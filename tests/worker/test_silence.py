@@ -22,6 +22,7 @@ from anomaly.worker.commits import CommitMetadata
 from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
 from anomaly.worker.end_in_sight import EndInSight
+from anomaly.worker.idle import IdleFile, IdlePartition
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import SentBefore, note_sent
 from anomaly.worker.starts import Start
@@ -132,7 +133,8 @@ def stream_of(runs: dict[str, RunState], before: SentBefore, position: int = 0) 
 
     metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), 10)
     stream = Stream(Settings(), 1, metrics, Outbox(send, LEASE), clock=CLOCK, wall_clock=CLOCK)
-    stream.open(0, runs, Start(position, position, CommitMetadata()), before)
+    idle = IdlePartition(0, runs, IdleFile(":memory:"))
+    stream.open(0, idle, Start(position, position, CommitMetadata()), before)
     return stream, sent
 
 

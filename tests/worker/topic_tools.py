@@ -88,9 +88,12 @@ def undisturbed(
 
 def saved_states(changelog: dict[int, list[Record]]) -> dict[str, bytes]:
     """The last snapshot of each run, without offset and revision; unreadable ones are passed over."""
-    states = {}
+    states: dict[str, bytes] = {}
     for records in changelog.values():
         for record in records:
+            if record.value is None:
+                states.pop(record.key.decode(), None)
+                continue
             try:
                 states[record.key.decode()] = without_marks(snapshot.load(record.value))
             except SnapshotError:  # damaged on purpose
