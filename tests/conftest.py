@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.install_servers import ServerUnavailableError, in_ci, java, kafka_jars
+from tests.install_servers import ServerUnavailableError, faketime, in_ci, java, kafka_jars
 from tests.install_servers import kcat as find_kcat
 from tests.kafka_servers import ApacheKafka, EmbeddedKafka
 
@@ -71,6 +71,12 @@ def available_apache_kafka(request: pytest.FixtureRequest) -> None:
     """For tests that start an Apache Kafka of their own."""
     available(request.config, java)
     available(request.config, kafka_jars)
+
+
+@pytest.fixture
+def available_faketime(request: pytest.FixtureRequest) -> None:
+    """For tests that move a worker's clock."""
+    available(request.config, faketime)
 
 
 @pytest.fixture

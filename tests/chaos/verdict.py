@@ -83,19 +83,21 @@ def judge(client: Client, topics: Topics, partitions: int) -> Verdict:
 
 async def _judge(client: Client, topics: Topics, partitions: int) -> Verdict:
     log = await client.read(topics.telemetry, partitions)
-    reference = reference_of(log, partitions)
-    verdict = Verdict(records=sum(map(len, log.values())), runs=len(reference.states))
-    _compare_states(verdict, reference, await client.read(topics.changelog, partitions))
+    changelog = await client.read(topics.changelog, partitions)
     incidents = await client.read(topics.incidents, partitions)
+    parked = await client.read(topics.deadletter, partitions)
+    return compare(reference_of(log, partitions), log, changelog, incidents, parked)
+
+
+def compare(reference: Reference, log: Log, changelog: Log, incidents: Log, parked: Log) -> Verdict:
+    """What was left behind, against the reference."""
+    verdict = Verdict(records=sum(map(len, log.values())), runs=len(reference.states))
+    _compare_states(verdict, reference, changelog)
     sent = [(partition, record.value) for partition, records in incidents.items() for record in records]
     verdict.transitions = verdict.compare("transitions", reference.transitions, sent)
     _compare_order(verdict, reference, sent)
-    parked = await client.read(topics.deadletter, partitions)
-    verdict.dead_letters = verdict.compare(
-        "dead letters",
-        reference.dead_letters,
-        (_refusal(record) for records in parked.values() for record in records),
-    )
+    refusals = (_refusal(record) for records in parked.values() for record in records)
+    verdict.dead_letters = verdict.compare("dead letters", reference.dead_letters, refusals)
     verdict.forwarded = verdict.compare("records sent home", reference.forwards, _sent_home(log))
     return verdict
 
