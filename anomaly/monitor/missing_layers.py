@@ -5,9 +5,10 @@ slab has learned of its series. That misses what is measured and not learned (ex
 an alarm that lasts), so a layer found absent is a *suspect* first, and every message is then searched for it, once
 more for as long as it was ever absent. Only a layer with no measured value in all of that is missed.
 
-Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 300 readings); a
-layer that its layout no longer has; new layers in the place of old ones; half of the layers or more leaving at once,
-which is another way of logging. A missed layer is told of once, and again after it has been back for as long.
+Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 300
+readings); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
+leaving at once, which is another way of logging. A missed layer is told of once, and again after it has been back for
+as long.
 """
 
 from __future__ import annotations
