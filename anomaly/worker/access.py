@@ -31,22 +31,19 @@ async def check_access(settings: Settings) -> None:
     """Write and read. Raises `PreflightError` with everything that was refused."""
     topics = settings.topics
     producer = AIOKafkaProducer(**producer_settings(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    consumer = AIOKafkaConsumer(**kafka_options(settings.connection), enable_auto_commit=False)
     refused = []
     try:
         await producer.start()
-        await consumer.start()
         for topic in (topics.telemetry, topics.incidents, topics.deadletter, topics.changelog):
             try:
                 written = await _write(producer, topic)
                 if topic != topics.deadletter:
-                    await _read(consumer, TopicPartition(written.topic, written.partition), written.offset)
+                    await _read(settings, TopicPartition(written.topic, written.partition), written.offset)
             except PreflightError as error:
                 refused.append(str(error))
     except ClusterAuthorizationFailedError:  # what an idempotent producer is told that may write nowhere
         refused = [f"this worker may write to no topic at all; allow it WRITE on {topics.prefix}.*"]
     finally:
-        await consumer.stop()
         await producer.stop()
     if refused:
         raise PreflightError("\n".join(refused))
@@ -68,10 +65,13 @@ async def _write(producer: AIOKafkaProducer, topic: str) -> Any:
         ) from error
 
 
-async def _read(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
-    consumer.assign([tp])
-    consumer.seek(tp, offset)
+async def _read(settings: Settings, tp: TopicPartition, offset: int) -> None:
+    # One for each topic: a consumer remembers a refusal, and repeats it for the next topic.
+    consumer = AIOKafkaConsumer(**kafka_options(settings.connection), enable_auto_commit=False)
     try:
+        await consumer.start()
+        consumer.assign([tp])
+        consumer.seek(tp, offset)
         await asyncio.wait_for(consumer.getone(), READ_SECONDS)
     except TopicAuthorizationFailedError:
         raise PreflightError(
@@ -82,6 +82,8 @@ async def _read(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> 
             f"a test record written to topic {tp.topic}, partition {tp.partition} at offset {offset} cannot be read "
             f"back within {READ_SECONDS:g} s; look at the broker's log"
         ) from None
+    finally:
+        await consumer.stop()
 
 
 def producer_settings(settings: Settings) -> dict[str, Any]:

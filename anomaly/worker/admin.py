@@ -33,11 +33,12 @@ class TopicPlan:
     replication_factor: int
     configuration: Mapping[str, str]
 
-    def command(self, bootstrap_servers: str) -> str:
+    def command(self, settings: Settings) -> str:
         """The line that creates it by hand."""
+        secured = " --command-config client.properties" if settings.security_protocol != "PLAINTEXT" else ""
         options = "".join(f" --config {name}={value}" for name, value in self.configuration.items())
         return (
-            f"kafka-topics.sh --bootstrap-server {bootstrap_servers} --create --topic {self.name}"
+            f"kafka-topics.sh --bootstrap-server {settings.bootstrap_servers}{secured} --create --topic {self.name}"
             f" --partitions {self.partitions} --replication-factor {self.replication_factor}{options}"
         )
 
@@ -88,8 +89,9 @@ async def create_topics(admin: AIOKafkaAdminClient, plans: Iterable[TopicPlan], 
 
 def _refused(plans: list[TopicPlan], failures: Mapping[str, str], settings: Settings) -> PreflightError:
     reasons = "; ".join(f"{topic}: {reason}" for topic, reason in failures.items())
-    lines = "\n".join(f"  {plan.command(settings.bootstrap_servers)}" for plan in plans)
+    lines = "\n".join(f"  {plan.command(settings)}" for plan in plans)
     return PreflightError(
-        f"these topics are missing and this worker could not create them ({reasons}). Allow it CREATE on topics that "
-        f"start with {settings.topic_prefix!r}, or create them by hand:\n{lines}"
+        f"these topics are missing, or hidden from this worker, and it could not create them ({reasons}). If they are "
+        f"there, allow it READ and WRITE on them; else allow it CREATE on topics that start with "
+        f"{settings.topic_prefix!r}, or create them by hand:\n{lines}"
     )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from socket import AF_INET6
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,19 @@ class Health:
     def alive(self) -> bool:
         """False once the event loop has been stuck for long."""
         return self.beat is None or self.clock() - self.beat < STUCK_SECONDS
+
+
+def is_exposed(address: str) -> bool:
+    """Whether others than this machine can reach ``HOST:PORT``.
+
+    >>> is_exposed("127.0.0.1:9464"), is_exposed("localhost:0"), is_exposed("0.0.0.0:9464"), is_exposed("[::]:9464")
+    (False, False, True, True)
+    """
+    host, _ = host_and_port(address) or ("", 0)
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:  # a name, which may be anything
+        return host != "localhost"
 
 
 class HealthServer:

@@ -22,7 +22,7 @@ from anomaly.monitor.limits import Limits, limits_of
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.guard import ExitCode
-from anomaly.worker.health import Health, HealthServer
+from anomaly.worker.health import Health, HealthServer, is_exposed
 from anomaly.worker.logs import set_up_log
 from anomaly.worker.preflight import preflight
 from anomaly.worker.readings import RunReader
@@ -42,6 +42,12 @@ def run(settings: Settings) -> int:
     health = Health()
     metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)
+    if is_exposed(settings.metrics_address):
+        log.warning(
+            "metrics_address: %s can be reached from other machines, and has neither password nor TLS; let only a "
+            "proxy that has both reach it, or give 127.0.0.1",
+            settings.metrics_address,
+        )
     with HealthServer(settings.metrics_address, metrics.registry, health) as server:
         try:
             partitions = asyncio.run(preflight(settings))

@@ -97,13 +97,15 @@ class SecureKafka(ApacheKafka):
     def allow(self, user: str, allowed: Iterable[Allowed]) -> None:
         """Add ACLs for `user`; they hold on return."""
         for one in allowed:
-            self.admin.create_acls([_acl(AclBinding, user, one)]).popitem()[1].result(EFFECT_SECONDS)
+            (made,) = self.admin.create_acls([_acl(AclBinding, user, one)]).values()
+            made.result(EFFECT_SECONDS)
             _eventually("the ACL is there", lambda one=one: self._is_allowed(user, one))  # type: ignore[misc]
 
     def forbid(self, user: str, allowed: Iterable[Allowed]) -> None:
         """Take ACLs of `user` away; they are gone on return."""
         for one in allowed:
-            self.admin.delete_acls([_acl(AclBindingFilter, user, one)]).popitem()[1].result(EFFECT_SECONDS)
+            (gone,) = self.admin.delete_acls([_acl(AclBindingFilter, user, one)]).values()
+            gone.result(EFFECT_SECONDS)
             _eventually("the ACL is gone", lambda one=one: not self._is_allowed(user, one))  # type: ignore[misc]
 
     def _is_allowed(self, user: str, one: Allowed) -> bool:

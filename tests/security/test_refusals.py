@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -199,3 +201,13 @@ def test_every_way_to_log_in_works(secure: SecureKafka) -> None:
 
     for connection in ways:
         asyncio.run(read(connection))
+
+
+def test_metrics_that_others_can_reach_are_warned_of(tmp_path: Path) -> None:
+    # An address that this machine does not have: the warning comes before the attempt.
+    command = [sys.executable, "-m", "anomaly", "worker", "--metrics-address", "192.0.2.1:9464"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert "can be reached from other machines, and has neither password nor TLS" in done.stderr
