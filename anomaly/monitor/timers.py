@@ -6,10 +6,10 @@ minute. A pause that it declared comes on top; gaps that it came back from twice
 nobody declares, and allow it half as much again; a finished run is not watched. The first record that comes again
 resolves it.
 
-Time comes in with `tick`: seconds of a clock that stands still while the worker is away or behind (`worker.timers`),
-and the wall clock for people. Nothing here is a function of the log, so nothing of it is read by the record path: its
-state is `RunState.timers`, its incidents have a book of their own. What is restored goes on counting from the silence
-last saved, which is done once half of the limit has passed.
+Time comes in with `tick`: seconds of a clock that stands still while the worker is away or behind (`end_in_sight`), and
+the wall clock for people. Nothing here is a function of the log, so nothing of it is read by the record path: its state
+is `RunState.timers`, its incidents have a book of their own. What is restored goes on counting from the silence last
+saved, which is done once half of the limit has passed.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ UNKNOWN_SECONDS = 3600.0
 PAUSE_SECONDS = 86_400.0
 """A declared pause without a length, the first time: nobody knows how long an evaluation takes."""
 PAUSE_FACTOR = 10
+LOOKS_A_TICK = 100
+"""A run that is looked at may have to be brought back into memory first: all at once would hold up the records."""
 TIMER_DETECTOR = "silence"
 """The `detector` of the timers' transitions, and of no others."""
 NO_RECORD = sys.maxsize
@@ -87,7 +89,8 @@ class PartitionTimers:
             state = self._find(run)
             if state is not None:
                 self._arrived(state, seconds > 0, unix_seconds, outcome)
-        for run in [run for run, due in self._due.items() if due < self.now]:
+        due = (run for run, due in self._due.items() if due < self.now)
+        for run in list(islice(due, LOOKS_A_TICK)):
             state = self._find(run)
             if state is None or state.life.closed:
                 self.forget(run)
@@ -115,7 +118,8 @@ class PartitionTimers:
             self.silent.add(run)
             self._due.pop(run, None)
         else:
-            self._due[run] = self.now + max(0.0, SILENT_SECONDS / 2 - timers.quiet)
+            usual = usual_limit(timers)  # no limit is lower
+            self._due[run] = self._last[run] + (usual / 2 if timers.quiet < usual / 2 else usual)
 
     def _resume(self, state: RunState) -> None:
         """Go on counting where the state's snapshot stood."""

@@ -129,7 +129,11 @@ class PartitionBook:
         return True
 
     def _settled(self, run: str) -> bool:
-        return run not in self.dirty and run not in self.in_flight and not self.monitor.holds(run)
+        """All of it is saved, and so is what started from it: its forks would be forgotten with the live state."""
+        if run in self.dirty or run in self.in_flight or self.monitor.holds(run):
+            return False
+        state = self.monitor.runs.get(run)
+        return state is None or not any(unsaved_forks(state, self.monitor.runs))
 
     def mark(self, run: str, now: float) -> None:
         """Have a run's state written once more, although no record of it came."""

@@ -190,3 +190,19 @@ def test_a_fork_that_still_waits_for_its_layout_is_written_before_its_parent_too
     book.dump("fork")
     book.landed()
     assert book.unsaved_forks("r1") == []
+
+
+def test_a_parent_stays_in_memory_until_its_forks_are_saved() -> None:
+    log = log_of(training(range(50)) + child([50]))
+    book = PartitionBook(0, 1, monitor(), 0)
+    book.advance(50, book.monitor.process(log.records[:50]), 0.0)
+    book.dump("r1")
+    book.landed()
+    assert book.quiet_since(1.0) == ["r1"]
+    book.advance(51, book.monitor.process(log.records[50:]), 0.0)
+    assert book.quiet_since(1.0) == []
+    assert not book.forget("r1")
+    book.dump("fork")
+    assert book.quiet_since(1.0) == []
+    book.landed()
+    assert sorted(book.quiet_since(1.0)) == ["fork", "r1"]

@@ -11,6 +11,7 @@ import pytest
 from anomaly.incidents import Severity, Status, Transition, decode_transition, transition_schema
 from anomaly.monitor import Limits, PartitionMonitor, snapshot
 from anomaly.monitor.log import Outcome
+from anomaly.monitor.state import Timers
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
 from tests.monitor.logs import Log, monitor, states
 
@@ -348,3 +349,17 @@ def test_a_run_that_was_closed_is_not_watched_and_its_return_ends_its_silence() 
     after.pass_(0.5)
     assert after.seen == [("run_silent", Status.RESOLVED)]
     assert after.partition.runs["r1"].attempt == 1
+
+
+def test_a_slow_run_that_is_not_in_memory_is_looked_at_no_sooner_than_it_may_be_silent() -> None:
+    asked: list[str] = []
+    timers = PartitionTimers(0, {}, lambda run: asked.append(run))
+    timers.wake("slow", Timers(intervals=[300.0] * 5))
+    timers.wake("saved at half", Timers(intervals=[300.0] * 5, quiet=1600.0))
+    timers.wake("fast", Timers(intervals=[1.0] * 5, quiet=10.0))
+    for _ in range(2800):
+        timers.tick(0.5, WALL)
+    assert asked == ["fast"]
+    for _ in range(300):
+        timers.tick(0.5, WALL)
+    assert asked == ["fast", "saved at half", "slow"]
