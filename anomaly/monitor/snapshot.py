@@ -19,6 +19,7 @@ from anomaly.errors import SnapshotError
 from anomaly.incidents.book import IncidentBook
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
 from anomaly.monitor.series import SeriesNames, table_of
+from anomaly.monitor.snapshot_checks import misfit
 from anomaly.monitor.state import (
     RECENT_STEPS,
     REPEATS,
@@ -144,9 +145,15 @@ def load(payload: bytes) -> RunState:
     """The state that `dump` wrote. Raises `SnapshotError`."""
     try:
         _check_version(payload)
-        return _restored(_decoder.decode(payload))
-    except (msgspec.MsgspecError, ValueError, IndexError) as error:
+        state = _restored(_decoder.decode(payload))
+        wrong = misfit(state)
+    except SnapshotError:
+        raise
+    except Exception as error:  # whatever damaged bytes do to a reader
         raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
+    if wrong is not None:
+        raise SnapshotError(f"not a snapshot: its {wrong} does not fit the rest; its run starts cold")
+    return state
 
 
 def head(payload: bytes) -> Head:
@@ -154,7 +161,9 @@ def head(payload: bytes) -> Head:
     try:
         _check_version(payload)
         return _head_decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except SnapshotError:
+        raise
+    except Exception as error:
         raise SnapshotError(f"not a snapshot: {error}; its run starts cold") from None
 
 

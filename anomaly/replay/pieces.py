@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly import json_records
+from anomaly.errors import ReplayFileError
 from anomaly.records import MAX_RANK, NOT_MEASURED
 from anomaly.replay import tables
 from anomaly.replay.columns import ABSENT, Columns, Names, events_of, float32_of, parsed, session_of
@@ -86,8 +87,16 @@ class FileReader:
         row = 0
         for batch in tables.batches(path, self._rows_a_piece):
             if len(batch):
-                yield self._piece(str(path), batch, row)
+                yield self._readable(str(path), batch, row)
             row += len(batch)
+
+    def _readable(self, file: str, batch: pa.RecordBatch, first: int) -> Piece:
+        """The piece; what the columns' own checks do not foresee, as text that is no UTF-8, is told by its rows."""
+        try:
+            return self._piece(file, batch, first)
+        except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
+            rows = f"rows {first + 1} to {first + len(batch)}"
+            raise ReplayFileError(f"{file}: {rows}: cannot be read: {str(error)[:500]}") from None
 
     def _piece(self, file: str, batch: pa.RecordBatch, first: int) -> Piece:
         columns = Columns(file, batch, first)

@@ -27,9 +27,9 @@ def batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
         yield from _parquet(path, rows) if parquet else _csv(path, rows)
     except OSError as error:
         raise ReplayFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except pa.ArrowException as error:
-        found = None if parquet else _wrong_cell(path)
-        raise ReplayFileError(f"{path}: {found or error}") from None
+    except (pa.ArrowException, csv.Error, ValueError) as error:
+        found = None if parquet or isinstance(error, csv.Error) else _wrong_cell(path)
+        raise ReplayFileError(f"{path}: {found or str(error)[:500]}") from None
 
 
 def signal_columns(schema: pa.Schema) -> tuple[str, ...]:
@@ -113,6 +113,13 @@ def _needed(field: pa.Field) -> str | None:
 
 def _wrong_cell(path: Path) -> str | None:
     """Which row and column Arrow stumbled over: it does not say, so the file is read once more, slowly."""
+    try:
+        return _first_wrong_cell(path)
+    except csv.Error:  # nor can this reader go on; what Arrow said must do
+        return None
+
+
+def _first_wrong_cell(path: Path) -> str | None:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.reader(file)
         header = next(rows, [])
