@@ -182,6 +182,10 @@ class WorkerMetrics:
             "anomaly_assigned_partitions", "Telemetry partitions this worker reads."
         )
         self.live_runs = self._gauge("anomaly_runs", "Runs that this worker knows.")
+        self.foreign = self._counter(
+            "anomaly_foreign_snapshots_total",
+            "Snapshots that another worker wrote late into a partition of ours; theirs are replaced.",
+        )
         self.idle_runs = self._gauge("anomaly_idle_runs", "Of them, runs that are not in memory.")
         self.closed = self._counter(
             "anomaly_closed_runs_total", "Runs closed: finished or silent for long, and what was learned dropped."

@@ -92,6 +92,7 @@ def topic_configurations(
         topics.changelog: {
             "cleanup.policy": "compact",
             "segment.bytes": str(32 << 20),
+            "segment.ms": "60000",  # the segment that is written to is never compacted
             "min.cleanable.dirty.ratio": "0.1",
             "min.compaction.lag.ms": "60000",
             "max.message.bytes": str(SNAPSHOT_MAX_BYTES),

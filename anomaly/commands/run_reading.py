@@ -9,7 +9,7 @@ from typing import Any
 from anomaly.errors import SnapshotError
 from anomaly.incidents.transition import Severity
 from anomaly.monitor.series import WHOLE_MODEL
-from anomaly.monitor.snapshot import load
+from anomaly.monitor.snapshot import head, load
 from anomaly.monitor.state import RunState
 from anomaly.reading import TopicReader
 from anomaly.records import step_number
@@ -92,7 +92,7 @@ class RunView:
 
 
 async def read_saved(settings: Settings, wanted: str | None = None) -> list[Saved]:
-    """The newest state of each run (of `wanted` alone), ordered by run. Snapshots that cannot be read are left out."""
+    """The highest state of each run (of `wanted` alone), ordered by run. What cannot be read is left out."""
     newest: dict[tuple[int, bytes], Any] = {}
     async with TopicReader(settings.connection) as reader:
         async for record in reader.to_end(settings.topics.changelog):
@@ -101,13 +101,19 @@ async def read_saved(settings: Settings, wanted: str | None = None) -> list[Save
             key = (record.partition, record.key)
             if record.value is None:
                 newest.pop(key, None)
-            else:
-                newest[key] = record
+                continue
+            try:
+                marks = head(record.value).marks
+            except SnapshotError:  # the worker says so, and starts that run cold
+                continue
+            # Not the last: a worker that had lost the partition may have written late.
+            if key not in newest or (marks.offset, marks.revision) >= newest[key][0]:
+                newest[key] = (marks.offset, marks.revision), record
     saved = []
-    for record in newest.values():
+    for _, record in newest.values():
         try:
             saved.append(Saved(record.partition, record.timestamp / 1000, load(record.value)))
-        except SnapshotError:  # the worker says so, and starts that run cold
+        except SnapshotError:
             continue
     return sorted(saved, key=lambda one: (one.state.run, one.partition))
 

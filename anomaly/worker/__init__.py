@@ -9,6 +9,7 @@ Reading order:
     outbox                                      what leaves, in order, acknowledged
     saver       (store, starts, repeats)        states written and offsets committed; how they are found again
     upkeep      (idle)                          runs that no record comes for: out of memory, closed, forgotten
+    foreign                                     what others wrote into our changelog
     process                                     log, health server and exit code around it all
     guard, health, readings                     crash rather than limp; what is told to the outside
     fault_points                                where tests end it

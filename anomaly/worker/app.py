@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +23,11 @@ from faust.types import TP
 
 from anomaly.metrics import WorkerMetrics
 from anomaly.settings import Settings
+from anomaly.worker import foreign
 from anomaly.worker import store as state_store
 from anomaly.worker.continuity import Batch
 from anomaly.worker.faust_app import build_app
+from anomaly.worker.foreign import ForeignRecords
 from anomaly.worker.guard import Lease, fail, guarded
 from anomaly.worker.health import Health
 from anomaly.worker.idle import FILE, IdleFile
@@ -87,11 +90,16 @@ class Worker:
         self.store = cast(state_store.RunStateStore, table.data)
         self.store.file = IdleFile(str(Path(self.settings.data_dir).expanduser() / FILE))
         self.store.on_recovered = guarded(self.recovered)
+        others = ForeignRecords(
+            self.settings.connection, self.topics.changelog, self.turn, self.saver, self.stream, self.store,
+            self.metrics, lambda *tps: self.consumer.highwaters(*tps),
+        )  # fmt: skip
         app.agent(source, name="judge")(guarded(self.consume))
         app.timer(LOOK_SECONDS)(guarded(self.look))
         app.timer(TICK_SECONDS)(guarded(self.tick))
         app.timer(self.settings.snapshot_seconds)(guarded(self.save))
-        app.timer(UPKEEP_SECONDS)(guarded(self.keep_up))
+        app.timer(foreign.LOOK_SECONDS)(guarded(partial(self.if_settled, others.look)))
+        app.timer(UPKEEP_SECONDS)(guarded(partial(self.if_settled, self.upkeep.look)))
         app.on_partitions_revoked.connect(guarded(self.revoked))
         app.on_partitions_assigned.connect(guarded(self.assigned))
         app.on_before_shutdown.connect(guarded(self.stopping))
@@ -105,6 +113,11 @@ class Worker:
     def settled(self) -> bool:
         """No rebalance and no recovery is going on."""
         return not self.app.rebalancing and not self.app.in_recovery and self.app.flow_control.is_active()
+
+    async def if_settled(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what is done now and then, unless partitions are on their way."""
+        if self.settled:
+            await work()
 
     async def consume(self, stream: Any) -> None:
         """The agent: batch after batch."""
@@ -142,11 +155,15 @@ class Worker:
 
     def _ready(self, ready: bool) -> None:
         if ready and not self.health.ready:
+            held = f"{len(self.stream.books)} of {self.partitions} partitions of {self.topics.telemetry}"
+            group = self.topics.consumer_group
             log.info(
-                "ready: %d of %d partitions of %s, %d runs, group %s, http://%s/metrics",
-                len(self.stream.books), self.partitions, self.topics.telemetry, self.stream.known_runs,
-                self.topics.consumer_group, self.address,
-            )  # fmt: skip
+                "ready: %s, %d runs, group %s, http://%s/metrics",
+                held,
+                self.stream.known_runs,
+                group,
+                self.address,
+            )
         self.health.ready = ready
         self.metrics.ready.set(ready)
 
@@ -161,11 +178,6 @@ class Worker:
         books = list(self.stream.books.values())
         if self.settled and books:
             await self.saver.save(books, self.saver.budget(books, self.settings.snapshot_seconds))
-
-    async def keep_up(self) -> None:
-        """Runs that no record comes for."""
-        if self.settled:
-            await self.upkeep.look()
 
     async def revoked(self, *_: Any, **__: Any) -> None:
         """A rebalance begins: whoever gets our partitions should find everything saved."""
@@ -188,6 +200,7 @@ class Worker:
         assigned: set[TP] = args[1]  # after the app: that is how Faust's signals call
         self.lease.renew()
         self.consumer.position_of = self._position
+        self.consumer.take_ahead = self.store.take_ahead
         partitions = {tp.partition for tp in assigned if tp.topic == self.topics.telemetry}
         async with self.turn:
             self.stream.keep(partitions)
@@ -217,10 +230,8 @@ class Worker:
             async with self.turn:
                 if generation != self.app.consumer_generation_id:
                     return  # partitions changed again; this is called once more
-                for partition in opening:
-                    self.stream.open(
-                        partition, self.store.runs(partition), starts[partition], before[partition]
-                    )
+                for each in opening:
+                    self.stream.open(each, self.store.runs(each), starts[each], before[each])
                 for found in self.store.take_unreadable():
                     self.stream.report_unreadable(found)
 

@@ -34,6 +34,7 @@ class IdleFile:
             Path(path).unlink(missing_ok=True)  # another worker that had it open keeps its own
         self._database = sqlite3.connect(path, isolation_level=None)
         for pragma in (
+            "page_size=32768",  # a state is tens of kilobytes
             "journal_mode=OFF",
             "synchronous=OFF",
             "locking_mode=EXCLUSIVE",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,6 +76,13 @@ class Saver:
         """One pass over `books`: up to `budget` bytes of states, then what may be committed of each."""
         async with self._passing:
             await self._pass(books, budget)
+
+    @asynccontextmanager
+    async def nothing_in_flight(self) -> AsyncIterator[None]:
+        """While entered, whatever was written to the changelog is acknowledged, and nothing else is."""
+        async with self._passing:
+            await self._outbox.acknowledged(self._outbox.mark)
+            yield
 
     async def save_all(self, books: Collection[PartitionBook]) -> None:
         """Passes until nothing is dirty. Only while nothing is processed, or it may not end."""

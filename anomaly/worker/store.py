@@ -18,6 +18,7 @@ from faust.types import TP
 
 from anomaly.errors import SnapshotError
 from anomaly.monitor import snapshot
+from anomaly.monitor.snapshot import Head
 from anomaly.topics import is_preflight
 from anomaly.worker.guard import fail
 from anomaly.worker.idle import IdleFile, IdlePartition
@@ -54,6 +55,8 @@ class RunStateStore(Store[bytes, bytes]):
         self.on_recovered: Callable[[set[int]], Awaitable[None]] | None = None
         """Called with the partitions that are ours, before any of them is read."""
         self._offsets: dict[TP, int] = {}
+        self._own: dict[TP, set[int]] = {}
+        """What landed behind an offset that is not ours, until that was looked at."""
 
     def runs(self, partition: int) -> IdlePartition:
         """The runs of one partition, the same object each time until the partition leaves."""
@@ -75,6 +78,13 @@ class RunStateStore(Store[bytes, bytes]):
         """Our snapshot landed at `offset`. Move on only if nobody wrote in between: that would have to be read."""
         if offset == self._offsets.get(tp, -1) + 1:
             self._offsets[tp] = offset
+        else:
+            self._own.setdefault(tp, set()).add(offset)
+
+    def unread(self, tp: TP, end: int) -> set[int]:
+        """Offsets below `end` that were neither read nor ours. None of ours may be on its way."""
+        own = self._own.pop(tp, set())
+        return set(range(self._offsets.get(tp, -1) + 1, end)) - own
 
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
@@ -82,35 +92,54 @@ class RunStateStore(Store[bytes, bytes]):
         """Take snapshots in. An exception would be logged by Faust, which then waits for ever: it ends the process."""
         try:
             for event in batch:
-                self.take(event.message.tp, event.message)
+                message = event.message
+                self.set_persisted_offset(message.tp, message.offset)
+                self._take(message.tp, message)
         except Exception as error:
             fail(error, "recovery")
 
-    def take(self, tp: TP, record: Any) -> None:
+    def take_ahead(self, tp: TP, records: Iterable[Any]) -> None:
+        """Take fetched records of the changelog in before Faust has seen them; only the newest of a run is kept.
+
+        How far the partition has been read, Faust's own way says alone: these may be of a fetch that did not count.
+        """
+        newest: dict[str, tuple[Head, bytes]] = {}
+        for record in records:
+            if is_preflight(record.key, record.value):
+                continue
+            run = _run_of(record)
+            head = _head(record)
+            if not isinstance(head, Head):
+                self._recover(tp, newest.pop(run, None))
+                self._take(tp, record)
+            elif run not in newest or _order(head) > _order(newest[run][0]):
+                newest[run] = head, record.value
+        for found in newest.values():
+            self._recover(tp, found)
+
+    def _take(self, tp: TP, record: Any) -> None:
         """Take in one record of the changelog: Faust's message of it or aiokafka's."""
-        self.set_persisted_offset(tp, record.offset)
         if is_preflight(record.key, record.value):
             return
-        runs, run = self.runs(tp.partition), (record.key or b"").decode(errors="replace")
-        if record.value is None:
+        runs, run, head = self.runs(tp.partition), _run_of(record), _head(record)
+        if isinstance(head, Head):
+            self._recover(tp, (head, record.value))
+        elif head is None:
             runs.forget(run)
             self.unreadable.pop((tp.partition, run), None)
-            return
-        try:
-            head = snapshot.head(record.value)
-            if head.run != run:
-                raise SnapshotError(f"the key names run {run!r} and the snapshot run {head.run!r}")
-        except SnapshotError as error:
+        else:
             cold = runs.cold(run)  # an older one would be behind the commit: better cold than with a hole
             runs.forget(run)
             if cold is not None:
                 runs.runs[run] = cold
             self.unreadable[tp.partition, run] = UnreadableSnapshot(
-                tp, record.offset, record.key or b"", record.value, str(error)
+                tp, record.offset, record.key or b"", record.value, str(head)
             )
-            return
-        self.unreadable.pop((tp.partition, run), None)
-        runs.recover(head, record.value)
+
+    def _recover(self, tp: TP, found: tuple[Head, bytes] | None) -> None:
+        if found is not None:
+            self.unreadable.pop((tp.partition, found[0].run), None)
+            self.runs(tp.partition).recover(*found)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """All snapshots are in. Faust waits for this before it reads a source partition."""
@@ -139,6 +168,27 @@ class RunStateStore(Store[bytes, bytes]):
 
     def restore_backup(self, *args: Any, **kwargs: Any) -> None:
         """Nothing is on disk."""
+
+
+def _run_of(record: Any) -> str:
+    return (record.key or b"").decode(errors="replace")
+
+
+def _head(record: Any) -> Head | SnapshotError | None:
+    """The head of a record's snapshot; None for a tombstone."""
+    if record.value is None:
+        return None
+    try:
+        head = snapshot.head(record.value)
+    except SnapshotError as error:
+        return error
+    if head.run != _run_of(record):
+        return SnapshotError(f"the key names run {_run_of(record)!r} and the snapshot run {head.run!r}")
+    return head
+
+
+def _order(head: Head) -> tuple[int, int]:
+    return head.marks.offset, head.marks.revision
 
 
 STORES.aliases[SCHEME] = f"{__name__}:RunStateStore"

@@ -114,6 +114,14 @@ class Stream:
         self._send(book, outcome)
         self._count(batch, outcome, self._clock() - started)
 
+    def write_again(self, partition: int, run: str) -> None:
+        """Have our last word on a run be the changelog's."""
+        book = self.books[partition]
+        if book.monitor.lives.find(run) is None:
+            self.tombstone(book, run)
+        else:
+            book.mark(run, self._clock())
+
     def tombstone(self, book: PartitionBook, run: str) -> None:
         """Have the changelog drop a run."""
         self._outbox.put(

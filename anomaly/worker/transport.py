@@ -56,6 +56,8 @@ class Consumer(stock.Consumer):
         super().__init__(*args, **kwargs)
         self.continuity = Continuity()
         self.waiting_bytes = 0
+        self.take_ahead: Callable[[TP, list[Any]], None] = lambda *_: None
+        """Takes all but the last of a changelog's fetched records, which Faust need not look at one by one."""
         self.position_of: Callable[[TP], int | None] = lambda _: None
         """Where the worker goes on reading a source partition; None: it is not ours."""
 
@@ -129,6 +131,9 @@ class Consumer(stock.Consumer):
             if not self.flow_active or app.consumer_generation_id != current:
                 return
             if self._is_changelog_tp(tp):
+                if not app.rebalancing and app.consumer_generation_id == generation:
+                    self.take_ahead(tp, records[:-1])
+                    records = records[-1:]
                 for record in records:
                     yield tp, self._to_message(tp, record)
             elif not moved:
