@@ -136,10 +136,12 @@ class PartitionTimers:
         gap = self.now - self._last.get(state.run, self.now) if counts else 0.0
         if gap:
             _learn(state, timers, gap)
-        timers.attempt, timers.paused = state.attempt, bool(declared_pauses(state))
-        timers.quiet = 0.0
+        timers.attempt, timers.quiet = state.attempt, 0.0
+        timers.paused = bool(state.context.paused and declared_pauses(state))
         self._last[state.run] = self.now
-        self._due[state.run] = self.now + SILENT_SECONDS / 2  # no limit is lower; it is worked out then
+        soonest = self.now + SILENT_SECONDS / 2  # an earlier look finds this record, and sets the next
+        if self._due.get(state.run, math.inf) > soonest:
+            self._due[state.run] = soonest
         if state.run in self.silent:
             self.silent.discard(state.run)
             self._end(state, timers, "run_silent", unix_seconds, outcome)
@@ -238,8 +240,10 @@ def _learn(state: RunState, timers: Timers, gap: float) -> None:
         timers.longest_pause = max(timers.longest_pause, gap)
     else:
         timers.intervals.append(gap)
-        del timers.intervals[:-INTERVALS]
-        timers.longest = sorted([*timers.longest, min(gap, UNKNOWN_SECONDS)])[-2:]
+        if len(timers.intervals) > INTERVALS:
+            del timers.intervals[0]
+        if len(timers.longest) < 2 or gap > timers.longest[0]:
+            timers.longest = sorted([*timers.longest, min(gap, UNKNOWN_SECONDS)])[-2:]
 
 
 def _touch(state: RunState, outcome: Outcome) -> None:
