@@ -133,8 +133,14 @@ class Connection:
         return problems
 
 
-def connection_from(environment: Mapping[str, str], bootstrap_servers: str | None = None) -> Connection:
-    """What ``ANOMALY_BOOTSTRAP_SERVERS``, ``ANOMALY_SECURITY_PROTOCOL``, … say; an argument wins."""
+def connection_from(
+    environment: Mapping[str, str], bootstrap_servers: str | None = None, connection: Connection | None = None
+) -> Connection:
+    """`connection`, or what ``ANOMALY_BOOTSTRAP_SERVERS``, ``ANOMALY_SECURITY_PROTOCOL``, … say; an argument wins."""
+    if connection is not None:
+        if bootstrap_servers is not None:
+            raise SettingsError(["bootstrap_servers: is in connection too; give one of the two"])
+        return connection
     given = {field.name: environment.get(f"ANOMALY_{field.name.upper()}", "") for field in fields(Connection)}
     if bootstrap_servers is not None:
         given["bootstrap_servers"] = bootstrap_servers

@@ -77,7 +77,7 @@ class Telemetry:
         if problems:
             raise SettingsError(problems)
         if sender is None:
-            sender = _kafka_sender(_connection(bootstrap_servers, connection), topic_prefix)
+            sender = _kafka_sender(connection_from(os.environ, bootstrap_servers, connection), topic_prefix)
         self.run = run
         self._clock = clock or Clock()
         self._counts = Counts()
@@ -204,16 +204,8 @@ class Telemetry:
         self._inert = True
 
 
-def _connection(bootstrap_servers: str | None, connection: Connection | None) -> Connection:
-    if connection is None:
-        connection = connection_from(os.environ, bootstrap_servers)
-    elif bootstrap_servers is not None:
-        raise SettingsError(["bootstrap_servers: is in connection too; give one of the two"])
-    kafka_options(connection)  # what its files lack is told now, and not from the thread later
-    return connection
-
-
 def _kafka_sender(connection: Connection, topic_prefix: str | None) -> Callable[[], Sender]:
+    kafka_options(connection)  # what its files lack is told now, and not from the thread later
     prefix = topic_prefix or os.environ.get("ANOMALY_TOPIC_PREFIX") or "training"
 
     def make() -> Sender:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from anomaly.errors import SettingsError
 from anomaly.settings import ROWS, Row, Settings
@@ -51,7 +51,10 @@ def add_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = N
         "--config", metavar="FILE", help=f"settings file (default: {FILE_NAME} in the current folder)"
     )
     for row in ROWS.values():
-        if not row.on_command_line or (names is not None and row.name not in names):
+        if not row.flag or (names is not None and row.name not in names):
+            continue
+        if row.secret:
+            group.add_argument(row.option, action=_NoFlag, help=argparse.SUPPRESS)
             continue
         text = row.help.replace("%", "%%")
         if row.kind is bool:
@@ -65,6 +68,16 @@ def add_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = N
                 metavar="VALUE",
                 help=f"{text} (default: {row.default})".replace("()", ""),
             )
+
+
+class _NoFlag(argparse.Action):
+    """Refuses a secret on the command line without repeating it; otherwise it would abbreviate the flag of its file."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            f"{self.option_strings[0]} is no flag, because everyone on this machine can read command lines; give "
+            f"ANOMALY_{self.dest.upper()} or {self.option_strings[0]}-file"
+        )
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Loaded:

@@ -30,7 +30,11 @@ class Authority:
         self.ca.write_bytes(_pem(self._certificate))
 
     def sign(
-        self, name: str, seconds: float = DAY, names: tuple[x509.GeneralName, ...] = LOOPBACK
+        self,
+        name: str,
+        seconds: float = DAY,
+        names: tuple[x509.GeneralName, ...] = LOOPBACK,
+        key_password: bytes | None = None,
     ) -> tuple[Path, Path]:
         """A certificate for `name` that is valid for `seconds` (negative: expired that long ago), and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -38,10 +42,13 @@ class Authority:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate, secret = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
+        encryption = (
+            serialization.BestAvailableEncryption(key_password)
+            if key_password
+            else serialization.NoEncryption()
+        )
         secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
         return certificate, secret
 
