@@ -196,7 +196,7 @@ def test_a_run_that_died_is_told_of_once_although_the_worker_was_killed_meanwhil
         eventually("the run that died is told of", lambda: told_while_another_goes_on(1), 240)
         report("dead")
         eventually("its return is told of", lambda: told_while_another_goes_on(2), 120)
-        assert worker.terminate() < 5
+        worker.terminate()
     found = told()
     assert [(each["run"], each["kind"], each["status"]) for each in found] == [
         ("dead", "run_silent", "opened"),
