@@ -13,6 +13,7 @@ Reading order:
     latency      from publishing a fault to its incident
     probes       a program that looks at a worker from outside a hundred times a second
     state        a thousand runs at work: memory, pauses, recovery
+    overwritten  recovery from a changelog that was overwritten a hundred times
     hook_overhead    what the hook costs a training step
     gates        every target, and what is wrong with a set of rows
     rows, sections, results_page, machine    the result: a table, results.json, RESULTS.md

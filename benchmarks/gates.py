@@ -55,6 +55,7 @@ GATES = {
         Gate("snapshot_pause", at_most=100),
         Gate("cold_start", at_most=5),
         Gate("recovery_1000_runs", at_most=10),
+        Gate("recovery_1000_runs_overwritten", at_most=10),
         Gate("hook_overhead_pytorch", at_most=1.2),
         Gate("hook_overhead_jax", at_most=1.2),
     )

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from anomaly.broker import free_port
-from tests.install_servers import ServerUnavailableError
+from tests.install_servers import ServerUnavailableError, kafka_jars
 from tests.kafka_servers import ApacheKafka, EmbeddedKafka
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,23 +30,26 @@ LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Broker:
-    """A running broker. `kind` says which."""
+    """A running broker. `kind` says which; `logs` is the folder of its topics, None where they are not on disk."""
 
     kind: str
     bootstrap_servers: str
     is_development_broker: bool
+    logs: Path | None = None
 
 
 @contextmanager
 def broker() -> Iterator[Broker]:
     """Apache Kafka where Java and its jars can be had, else the embedded broker."""
-    server: ApacheKafka | EmbeddedKafka
     try:
-        server, kind, embedded = ApacheKafka(), "Apache Kafka, one broker", False
+        apache = ApacheKafka()
     except ServerUnavailableError as error:
-        server, kind, embedded = EmbeddedKafka(), f"the embedded broker ({error})", True
-    with server:
-        yield Broker(kind, server.bootstrap_servers, embedded)
+        with EmbeddedKafka() as embedded:
+            yield Broker(f"the embedded broker ({error})", embedded.bootstrap_servers, True)
+        return
+    with apache:
+        kind = f"Apache Kafka {kafka_jars().name.rpartition('-')[2]}, one broker"
+        yield Broker(kind, apache.bootstrap_servers, False, apache.directory / "data-0")
 
 
 class Program:
