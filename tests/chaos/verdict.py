@@ -98,8 +98,7 @@ def compare(reference: Reference, log: Log, changelog: Log, incidents: Log, park
         (partition, record.value)
         for partition, records in incidents.items()
         for record in records
-        if json.loads(record.value)["detector"]
-        != TIMER_DETECTOR  # told by the worker's clock, not by the log
+        if not _is_of_a_timer(record.value)
     ]
     verdict.transitions = verdict.compare("transitions", reference.transitions, sent)
     _compare_order(verdict, reference, sent)
@@ -137,6 +136,11 @@ def _compare_order(verdict: Verdict, reference: Reference, sent: list[tuple[int,
     for run in expected.keys() & found.keys():
         if found[run] != expected[run]:
             verdict.problems.append(f"transitions of {run} are out of order")
+
+
+def _is_of_a_timer(value: bytes) -> bool:
+    """Told by the worker's clock, not by the log."""
+    return bool(json.loads(value).get("detector") == TIMER_DETECTOR)
 
 
 def _by_run(transitions: Iterable[tuple[int, bytes]]) -> dict[tuple[int, str], list[bytes]]:
