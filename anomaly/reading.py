@@ -13,6 +13,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from anomaly.connection import Connection
 from anomaly.credentials import kafka_options
@@ -75,6 +76,10 @@ class TopicReader:
         for found in await self._admin.describe_topics():  # all of them: a question for one may create it
             if found["topic"] == topic:
                 return [TopicPartition(topic, number) for number in range(len(found["partitions"]))]
+        # Not there, or hidden from us: a question for this one tells, and must be told to create nothing.
+        answer = await self._admin._send_request(MetadataRequest([topic], allow_auto_topic_creation=False))
+        if answer.topics and answer.topics[0][0] == TopicAuthorizationFailedError.errno:
+            raise PreflightError(_may_not_read(topic))
         return []
 
     async def to_end(self, topic: str) -> AsyncIterator[Any]:
@@ -127,10 +132,14 @@ class TopicReader:
         try:
             batches = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
         except TopicAuthorizationFailedError:
-            raise PreflightError(f"topic {topic} may not be read; allow READ on that topic") from None
+            raise PreflightError(_may_not_read(topic)) from None
         return [
             record
             for batch in batches.values()
             for record in batch
             if not is_preflight(record.key, record.value)
         ]
+
+
+def _may_not_read(topic: str) -> str:
+    return f"topic {topic} may not be read; allow this user READ on that topic"

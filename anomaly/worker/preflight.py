@@ -125,10 +125,17 @@ async def _may_join(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
+    listed = [name for name, *_ in await admin.list_consumer_groups([node])]
     (response,) = await admin.describe_consumer_groups([group], group_coordinator_id=node)
-    code, _, _, _, protocol, members, *_ = response.groups[0]
+    code, _, state, _, protocol, members, *_ = response.groups[0]
     if code:
         raise for_code(code)(group)
+    # So Kafka shows a group of its newer protocol to those who speak the older one.
+    if group in listed and state == "Dead":
+        raise PreflightError(
+            f"group {group} belongs to consumers of Kafka's newer group protocol, which no anomaly workers are; give "
+            "this worker another --group, or stop them and delete the group"
+        )
     if members and protocol not in ("", GROUP_PROTOCOL):
         raise PreflightError(
             f"group {group} has {len(members)} members that are no anomaly workers (protocol {protocol!r}); give "

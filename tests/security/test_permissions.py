@@ -15,15 +15,16 @@ import pytest
 from confluent_kafka.admin import AclOperation
 
 from anomaly import Telemetry
+from anomaly.cli import main
 from anomaly.errors import PreflightError
 from anomaly.producer import Pacing
 from anomaly.settings import Settings
 from anomaly.topics import Topics
 from anomaly.worker.preflight import preflight
 from tests.hook.recording import wait_until
-from tests.security.cluster import SecureKafka, group, topic
+from tests.security.cluster import SecureKafka, group, token, topic
 from tests.security.permissions import of_hook, of_worker, of_worker_that_creates
-from tests.security.test_refusals import settings_of
+from tests.security.test_refusals import environment_and_flags, settings_of
 from tests.worker.processes import WorkerProcess, eventually
 from tests.worker.topic_tools import Client, Record, step
 
@@ -192,3 +193,37 @@ def values(client: Client, name: str) -> list[bytes]:
 
 def everything(client: Client, name: str) -> Collection[list[Record]]:
     return asyncio.run(client.read(name, PARTITIONS)).values()
+
+
+@pytest.mark.parametrize("command", [("tail",), ("runs", "list")])
+def test_a_command_whose_user_may_not_read_says_so_instead_of_waiting(
+    secure: SecureKafka, topics: Topics, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made(secure, topics)
+    connection = secure.connection(sasl_username=topics.prefix, sasl_password=secure.user(topics.prefix))
+    flags = [*environment_and_flags(connection, monkeypatch), "--topic-prefix", topics.prefix]
+    assert main([*command, *flags]) == 2
+    name = topics.incidents if command == ("tail",) else topics.changelog
+    assert f"topic {name} may not be read; allow this user READ on that topic" in capsys.readouterr().err
+    if command == ("runs", "list"):
+        secure.allow(topics.prefix, topic(name, AclOperation.READ))
+        assert main([*command, *flags]) == 0
+
+
+@pytest.mark.parametrize("way", ["token", "certificate"])
+def test_a_worker_logs_in_by_token_and_by_certificate(
+    secure: SecureKafka, topics: Topics, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for acls in of_worker(made(secure, topics)).values():
+        secure.allow(topics.prefix, acls)
+    if way == "token":
+        (tmp_path / "token").write_text(token(topics.prefix))
+        connection = secure.connection(sasl_mechanism="OAUTHBEARER", sasl_token_file=str(tmp_path / "token"))
+    else:
+        certificate, key = secure.authority.sign(topics.prefix)
+        connection = secure.connection("MUTUAL", tls_certificate_file=str(certificate), tls_key_file=str(key))
+    flags = [*environment_and_flags(connection, monkeypatch), "--topic-prefix", topics.prefix]
+    with WorkerProcess(tmp_path, *flags) as worker:
+        worker.wait_ready()
+        assert token(topics.prefix).partition(".")[0] not in worker.text

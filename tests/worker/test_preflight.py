@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import OffsetAndMetadata
+from confluent_kafka import Consumer
 
 from anomaly.broker import free_port
 from anomaly.errors import KafkaUnreachableError, PreflightError
@@ -18,7 +21,7 @@ from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
 from anomaly.worker.commits import CommitMetadata
 from anomaly.worker.preflight import preflight
 from tests.conftest import Kafka
-from tests.worker.processes import WorkerProcess
+from tests.worker.processes import WorkerProcess, eventually
 
 
 def settings_of(kafka: Kafka) -> Settings:
@@ -174,3 +177,51 @@ def test_the_process_exits_with_2_when_it_is_refused(kafka: Kafka, tmp_path: Pat
         assert worker.wait() == 2
         assert "must be equal" in worker.text
         assert "Traceback" not in worker.text
+
+
+@pytest.mark.kafka("apache")
+def test_a_changelog_with_another_partition_count_is_refused(kafka: Kafka) -> None:
+    settings = settings_of(kafka)
+    create(settings, telemetry=4, incidents=4, changelog=2)
+    assert f"{settings.topics.changelog} has 2 partitions and {settings.topics.telemetry} has 4" in refusal(
+        settings
+    )
+
+
+@pytest.mark.kafka("apache")
+def test_a_consumer_of_the_new_protocol_in_the_group_is_refused(kafka: Kafka) -> None:
+    settings = settings_of(kafka)
+    asyncio.run(preflight(settings))
+    other = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap_servers, "group.id": settings.topics.consumer_group,
+            "group.protocol": "consumer",
+        }
+    )  # fmt: skip
+    other.subscribe([settings.topics.telemetry])
+    try:
+        eventually(
+            "the other one is in the group", lambda: other.poll(0.2) is not None or bool(other.assignment())
+        )
+        assert "belongs to consumers of Kafka's newer group protocol" in refusal(settings)
+    finally:
+        other.close()
+
+
+def test_a_data_dir_whose_parent_is_a_file_is_said_and_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "anomaly", "worker", "--data-dir", str(tmp_path / "file" / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert f"data_dir: got {tmp_path}/file/data, which cannot be made (Not a directory)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_dir_whose_parent_is_missing_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    command = [
+        sys.executable, "-m", "anomaly", "worker", "--data-dir", str(folder), "--metrics-address", "127.0.0.1:0",
+        "--bootstrap-servers", f"127.0.0.1:{free_port()}",
+    ]  # fmt: skip
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 69
+    assert folder.is_dir()
