@@ -122,6 +122,10 @@ class WorkerMetrics:
             "anomaly_telemetry_bytes_total", "Bytes of the messages read from telemetry."
         )
         self.lag = self._gauge("anomaly_lag_records", "Messages in telemetry not yet processed.", "partition")
+        self.seconds_behind = self._gauge(
+            "anomaly_seconds_behind",
+            "Age of the message processed last, of the partition that is furthest behind; 0 when none is.",
+        )
         self.forwarded = self._counter("anomaly_forwarded_total", "Messages sent on to their home partition.")
         self.ignored = self._counter(
             "anomaly_ignored_total", "Records that change nothing: duplicates, late ones and the like.", "reason"
@@ -182,6 +186,10 @@ class WorkerMetrics:
             "anomaly_assigned_partitions", "Telemetry partitions this worker reads."
         )
         self.live_runs = self._gauge("anomaly_runs", "Runs that this worker knows.")
+        self.too_large = self._counter(
+            "anomaly_too_large_states_total",
+            "Runs that started cold because their state was too large to be saved.",
+        )
         self.foreign = self._counter(
             "anomaly_foreign_snapshots_total",
             "Snapshots that another worker wrote late into a partition of ours; theirs are replaced.",

@@ -28,6 +28,9 @@ from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import Layout, StepMessage, home_key
 
+MAX_WAITING_BYTES = 4 << 20
+"""Of all ranks' late records, which wait in the state for what they are to be."""
+
 
 def apply_steps(
     state: RunState, message: StepMessage, source: Source | None, limits: Limits, outcome: Outcome
@@ -84,6 +87,8 @@ def _admit(
         record.values = values.tobytes()
         in_line = rank.waiting and record.step > rank.waiting[-1].step
         rank.waiting = [*rank.waiting, record] if in_line else [record]
+        if _waiting_bytes(state) > MAX_WAITING_BYTES:
+            rank.waiting = []  # of a run of so many ranks and series the next late ones have to do
         return
     starts_over = admission is Admission.RESTART
     waited = rank.waiting if starts_over and session is None else []
@@ -96,6 +101,10 @@ def _admit(
     if rank.strays >= STRAYS_MAKE_DUPLICATE:
         rank.strays = 0
         _duplicate_run(state, record, outcome)
+
+
+def _waiting_bytes(state: RunState) -> int:
+    return sum(len(record.values) for rank in state.ranks.values() for record in rank.waiting)
 
 
 def _judged(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from anomaly.errors import Reason, RecordError, SettingsError
-from anomaly.records import MAX_EVENTS, LayoutMessage, StepMessage
+from anomaly.records import MAX_EVENTS, Layout, LayoutMessage, StepMessage
 from anomaly.topics import DAY_SECONDS, INCIDENTS_LONGER_DAYS
 from detectors.levels import BUDGET
 from detectors.river_watch import RiverWatch
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
 
 
+MAX_LAYOUT_BYTES = 4 << 20
 DAY_MS = DAY_SECONDS * 1000
 HOUR_MS = DAY_MS // 24
 
@@ -77,6 +80,17 @@ def check_events(message: StepMessage | LayoutMessage, limit: int) -> None:
         most = max(len(of_record) for of_record in message.events)
         if most > limit:
             raise RecordError(Reason.EVENT_LIMIT, f"events: got {most}, at most {limit} a record are allowed")
+
+
+def check_layout_bytes(layout: Layout, known: Iterable[Layout]) -> None:
+    """Raise `RecordError` where a run's layouts would take too much of its snapshot."""
+    size = sum(len(msgspec.msgpack.encode(each)) for each in (layout, *known))
+    if size > MAX_LAYOUT_BYTES:
+        raise RecordError(
+            Reason.LAYOUT_LIMIT,
+            f"the run's layouts have {size} bytes, at most {MAX_LAYOUT_BYTES} are kept; shorten the names, or send the "
+            "same in the same order",
+        )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -232,3 +232,10 @@ def cold(state: RunState) -> RunState:
         saved=state.saved,
         forks=state.forks,
     )
+
+
+def smaller(state: RunState) -> RunState:
+    """A run whose state is too large to be saved: it starts cold, without layouts and tags, which come again."""
+    fresh = cold(state)
+    fresh.layouts, fresh.tags = {}, None
+    return fresh

@@ -15,7 +15,7 @@ from anomaly.incidents.transition import Source
 from anomaly.monitor.apply import apply_steps
 from anomaly.monitor.forks import forked
 from anomaly.monitor.held import Held, HeldRuns
-from anomaly.monitor.limits import Limits, check_events
+from anomaly.monitor.limits import Limits, check_events, check_layout_bytes
 from anomaly.monitor.lives import Away, Lives, Nowhere, cold, reduced, reopened
 from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of, size_of
 from anomaly.monitor.state import RunState
@@ -228,6 +228,7 @@ class PartitionMonitor:
                     f"run {message.run!r} has {len(state.layouts)} layouts, at most "
                     f"{self.limits.layouts_per_run} are allowed; send the same names in the same order",
                 )
+            check_layout_bytes(layout, state.layouts.values())
             state.layouts[layout.hash] = layout
         self.outcome.counts["layouts"] += 1
 

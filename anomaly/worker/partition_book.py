@@ -13,9 +13,15 @@ from itertools import takewhile
 from anomaly.metrics import RunReading
 from anomaly.monitor import Outcome, PartitionMonitor, snapshot
 from anomaly.monitor.forks import unsaved_forks
+from anomaly.monitor.lives import smaller
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
+from anomaly.topics import SNAPSHOT_MAX_BYTES
 from anomaly.worker.commits import CommitMetadata, read_metadata
 from anomaly.worker.idle import IdlePartition
+
+MAX_STATE_BYTES = SNAPSHOT_MAX_BYTES - 65_536 - 4_096
+"""What a producer takes, less the key and the batch's own bytes. The limits keep a state below it; should one grow past
+them all the same, its run starts cold: a state that nobody can write would stop its partition at every start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class PartitionBook:
     committed_clock: int = 0
     """The partition's own clock at what is committed: no replay begins before."""
     idle: IdlePartition | None = None
+    last_unix_seconds: float | None = None
+    """The Kafka timestamp of the record processed last."""
+    too_large: dict[str, int] = field(default_factory=dict)
+    """Runs that had to start cold because nobody could write their state, with its bytes; told of, then cleared."""
     timers: PartitionTimers = field(init=False)
     _touched: dict[str, float] = field(default_factory=dict)
     """When a record of each run came last, oldest first."""
@@ -94,7 +104,12 @@ class PartitionBook:
         if state is None:
             return None
         self.in_flight[run] = uncovered
-        return snapshot.dump(state)
+        payload = snapshot.dump(state)
+        if len(payload) > MAX_STATE_BYTES:
+            self.too_large[run] = len(payload)
+            state = self.monitor.runs[run] = smaller(state)
+            payload = snapshot.dump(state)
+        return payload
 
     def quiet_since(self, before: float) -> list[str]:
         """Runs in memory of which all is saved and no record came since `before`, the quietest first."""

@@ -13,6 +13,7 @@ from anomaly.incidents.transition import Status, Transition
 from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
+from anomaly.monitor.log import seconds_of
 from anomaly.monitor.restarts import Admission
 from anomaly.monitor.series import LAYER_LIMIT, SERIES_LIMIT
 from anomaly.settings import Settings
@@ -24,7 +25,7 @@ from anomaly.worker.guard import ExitCode, die
 from anomaly.worker.idle import IdlePartition
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing
-from anomaly.worker.partition_book import PartitionBook
+from anomaly.worker.partition_book import MAX_STATE_BYTES, PartitionBook
 from anomaly.worker.repeats import SentBefore
 from anomaly.worker.starts import Start
 from anomaly.worker.store import UnreadableSnapshot
@@ -107,6 +108,7 @@ class Stream:
             )
         started = self._clock()
         outcome = book.monitor.process(batch.records)
+        book.last_unix_seconds = seconds_of(batch.records[-1].timestamp)
         self._report_damaged(book)
         book.advance(batch.records[-1].offset + 1, outcome, started)
         reached(Point.PROCESSED)
@@ -139,6 +141,17 @@ class Stream:
             outcome = book.timers.tick(seconds, self._wall_clock())
             book.advance(book.position, outcome, now)
             self._send(book, outcome)
+
+    def report_too_large(self) -> None:
+        """Runs that start cold because nobody could write their states."""
+        for book in self.books.values():
+            for run, size in book.too_large.items():
+                self._metrics.too_large.inc()
+                log.error(
+                    "state of run %r has %d bytes, at most %d can be saved: it starts cold; send fewer series, or "
+                    "lower max_series_per_run", run, size, MAX_STATE_BYTES,
+                )  # fmt: skip
+            book.too_large.clear()
 
     def _report_damaged(self, book: PartitionBook) -> None:
         """Snapshots whose damage showed when their runs were brought back."""
@@ -208,8 +221,12 @@ class Stream:
     def gauge(self, ends: Mapping[int, int]) -> None:
         """Set the gauges that follow time. `ends` are the partitions' end offsets, where they are known."""
         now = self._clock()
+        self.report_too_large()
         lags = {partition: end - self.books[partition].position for partition, end in ends.items()}
         self._metrics.set_lags(lags)
+        behind = (self.books[partition].last_unix_seconds for partition, lag in lags.items() if lag > 0)
+        oldest = min((since for since in behind if since is not None), default=None)
+        self._metrics.seconds_behind.set(0 if oldest is None else max(0.0, self._wall_clock() - oldest))
         self._metrics.partitions.set(len(self.books))
         idle = sum(len(book.idle.resting()) for book in self.books.values() if book.idle is not None)
         self._metrics.idle_runs.set(idle)

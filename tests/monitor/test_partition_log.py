@@ -338,3 +338,23 @@ def test_names_that_are_refused_leave_nothing_behind() -> None:
     partition.process(log.records)
     table = partition.runs["r1"].table
     assert (table.slots, len(table.layers), len(table.signals)) == (20, 9, 20)
+
+
+def test_layouts_and_late_records_cannot_make_a_state_too_large_to_be_saved() -> None:
+    log, letters = Log(), []
+    for number in range(12):
+        layout = Layout(tuple(f"{number}-{at}" + "x" * 150 for at in range(4_000)), ("grad_norm",))
+        log.add(codec.encode_layout(LayoutMessage("r1", layout)))
+    partition = monitor()
+    letters = partition.process(log.records).dead_letters
+    assert {letter.reason for letter in letters} == {Reason.LAYOUT_LIMIT}
+    assert len(letters) == 6
+    layout = Layout(tuple(str(at) for at in range(50_000)), ("grad_norm",))
+    late = monitor()
+    late.process([Record(0, codec.encode_layout(LayoutMessage("r1", layout)))])
+    steps = [(5, rank) for rank in range(60)] + [(at, rank) for at in (1, 2) for rank in range(60)]
+    for number, (at, rank) in enumerate(steps):
+        values = np.ones((1, layout.width), np.float32)
+        message = StepMessage("r1", rank, [at * 10**6], [None], values, layout.hash)
+        late.process([Record(number + 1, codec.encode_steps(message))])
+    assert len(snapshot.dump(late.runs["r1"])) < 15 << 20

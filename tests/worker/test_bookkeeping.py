@@ -315,3 +315,20 @@ def test_a_snapshot_too_large_for_a_dead_letter_is_named_instead_of_copied() -> 
     assert letter.value == b""
     headers = dict(letter.headers or [])
     assert (headers["detail"], headers["omitted"]) == (b"why", b"100")
+
+
+def test_a_state_too_large_to_be_written_starts_cold_instead_of_stopping_its_partition() -> None:
+    book = book_after(
+        kafka_record(0, step("r", 1, loss=float("nan"))), kafka_record(1, step("s", 1, loss=1.0))
+    )
+    state = book.monitor.runs["r"]
+    state.peer_runs["x"] = [1 << 40] * 2_000_000
+    payload = book.dump("r")
+    assert payload is not None
+    assert len(payload) < 10_000
+    assert (cold := snapshot.load(payload)).offset == 0
+    assert cold.book.ordinals == {"nonfinite_loss": 1}
+    assert book.monitor.runs["r"].peer_runs == {}
+    assert book.too_large["r"] > 16 << 20
+    assert book.dump("s") is not None
+    assert list(book.too_large) == ["r"]
