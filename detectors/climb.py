@@ -71,7 +71,8 @@ class Climb:
     """The climb chart of a handful of losses: float64 state [series, 64].
 
     since: int64 [series], readings since the lowest block of the window that speaks loudest.  ratio: float64
-    [series], what the last judge() returned.  Both are scratch.
+    [series], what the last judge() returned.  due: whether the next reading may give a verdict, as the end of a
+    block, or as one of a climb that goes on.  All are scratch.
     """
 
     def __init__(self, series: int) -> None:
@@ -79,6 +80,7 @@ class Climb:
         self._x = np.zeros(series, np.float32)
         self.since = np.zeros(series, np.int64)
         self.ratio = np.zeros(series)
+        self.due = True
 
     def judge(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> NDArray[np.float64]:
         """Judge one reading per series, then learn it; returns the ratio to the alarm level, float64 [series].
@@ -91,7 +93,8 @@ class Climb:
     def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
         """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
         self._x[:] = x
-        found: bool = _judge(self._state, self._x, self.ratio, self.since, evidence)
+        found: bool
+        found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence)
         return found
 
     def expected(self, series: int) -> float:
@@ -124,8 +127,8 @@ class Climb:
 
 
 @njit(cache=True, error_model="numpy")
-def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> bool:
-    found = False
+def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> tuple[bool, bool]:
+    found, due = False, False
     for s in range(x.size):
         _learn(state[s], np.float64(x[s]))
         since[s] = 0
@@ -137,9 +140,10 @@ def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> bool:
             if value > ratio[s]:
                 ratio[s] = value
                 since[s] = int(state[s, at + _SINCE])
+        due |= ratio[s] >= 1.0 or state[s, _HEAD + _COUNT] >= _PARTS[0] - 1.0
         ratio[s] /= evidence
         found |= ratio[s] >= 1.0
-    return found
+    return found, due
 
 
 @njit(cache=True, error_model="numpy")

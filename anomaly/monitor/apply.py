@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from anomaly.monitor.limits import Limits
 from anomaly.monitor.log import Outcome
 from anomaly.monitor.missing_layers import missing_layers
 from anomaly.monitor.peers import note_message
+from anomaly.monitor.plain import QUIET, take_plain
 from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
     Admission,
@@ -23,7 +26,6 @@ from anomaly.monitor.restarts import (
     join_attempt,
     note_session,
 )
-from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import Layout, StepMessage, home_key
@@ -50,32 +52,57 @@ def apply_steps(
     for at in range(records):
         placement = _placed(state, layout, limits)  # again: judging a record may chart a series anew
         values = _in_slots(state.table, placement, message.values[at])
-        record = SlotRecord(
-            step=message.steps[at],
-            time=message.times[at],
-            values=b"",
-            events=message.events[at] if message.events else (),
-            source=source,
-        )
-        sequence = None if message.sequence is None else message.sequence + at
-        _admit(state, message.rank, rank, message.session, sequence, record, values, limits, outcome)
-    if state.readings >= state.looks.due or state.looks.suspects:
-        _book(state, missing_layers(state, message, placement, state.moment(record)), record, outcome)
+        _take(_Arrival(state, message, rank, at, values, source, limits), outcome)
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 
 
-def _admit(
-    state: RunState,
-    number: int,
-    rank: RankState,
-    session: int | None,
-    sequence: int | None,
-    record: SlotRecord,
-    values: NDArray[np.float32],
-    limits: Limits,
-    outcome: Outcome,
-) -> None:
+class _Arrival(NamedTuple):
+    """One record on its way into its run's state."""
+
+    state: RunState
+    message: StepMessage
+    rank: RankState
+    at: int
+    """Its place in the message."""
+    values: NDArray[np.float32]
+    """float32 [slots]"""
+    source: Source | None
+    limits: Limits
+
+    @property
+    def sequence(self) -> int | None:
+        first = self.message.sequence
+        return None if first is None else first + self.at
+
+    def record(self) -> SlotRecord:
+        message, at = self.message, self.at
+        events = message.events[at] if message.events else ()
+        return SlotRecord(message.steps[at], message.times[at], b"", events, self.source)
+
+
+def _take(arrival: _Arrival, outcome: Outcome) -> None:
+    """By the short way where that will do, else by the long one."""
+    state, message, rank, at, values, _, limits = arrival
+    flags = None
+    if (
+        not message.events
+        and state.owners is None
+        and not limits.watches
+        and not len(state.table.count_slots)
+    ):
+        step, time = message.steps[at], message.times[at]
+        flags = take_plain(state, rank, message.session, arrival.sequence, step, time, values)
+        if flags == QUIET:
+            outcome.counts[Admission.JUDGED] += 1
+            return
+    _admit(arrival, outcome, flags)
+
+
+def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:
+    """By what it is: new, repeated, late, the sign of a restart. `flags`: of the charts, where they have judged it."""
+    state, rank, session = arrival.state, arrival.rank, arrival.message.session
+    record, sequence = arrival.record(), arrival.sequence
     admission = admission_of(rank, session, sequence, record.step)
     outcome.counts[admission] += 1
     if admission is Admission.DUPLICATE:
@@ -84,7 +111,7 @@ def _admit(
         rank.strays += 1
         return
     if admission is Admission.LATE:
-        record.values = values.tobytes()
+        record.values = arrival.values.tobytes()
         in_line = rank.waiting and record.step > rank.waiting[-1].step
         rank.waiting = [*rank.waiting, record] if in_line else [record]
         if _waiting_bytes(state) > MAX_WAITING_BYTES:
@@ -95,9 +122,9 @@ def _admit(
     rank.waiting = []
     note_session(rank, session, sequence)
     for of_rank in waited:
-        _judged(state, number, rank, of_rank, of_rank.vector(state.table), limits, outcome, starts_over)
+        _judged(arrival, of_rank, of_rank.vector(state.table), outcome, starts_over)
         starts_over = False
-    _judged(state, number, rank, record, values, limits, outcome, starts_over)
+    _judged(arrival, record, arrival.values, outcome, starts_over, flags)
     if rank.strays >= STRAYS_MAKE_DUPLICATE:
         rank.strays = 0
         _duplicate_run(state, record, outcome)
@@ -108,15 +135,14 @@ def _waiting_bytes(state: RunState) -> int:
 
 
 def _judged(
-    state: RunState,
-    number: int,
-    rank: RankState,
+    arrival: _Arrival,
     record: SlotRecord,
     values: NDArray[np.float32],
-    limits: Limits,
     outcome: Outcome,
     starts_over: bool,
+    flags: int | None = None,
 ) -> None:
+    state, rank, number = arrival.state, arrival.rank, arrival.message.rank
     key = home_key(state.run, state.fork)
     if len(values) != state.table.slots:  # a series was charted anew by the record before
         grown = state.table.blank.copy()
@@ -127,9 +153,8 @@ def _judged(
             (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
         ]
         _start_over(state)
-    outcome.transitions += [
-        (key, transition) for transition in judge(state, number, rank, record, values, limits.watches)
-    ]
+    transitions = judge(state, number, rank, record, values, arrival.limits.watches, flags)
+    outcome.transitions += [(key, transition) for transition in transitions]
     if rank.step is not None and record.step > rank.step:
         rank.interval = record.step - rank.step
     rank.step = record.step
@@ -211,13 +236,6 @@ def _in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float
 def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
     evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
     alarm = Alarm("duplicate_run", KINDS["duplicate_run"].severity, record.step, (evidence,))
-    _book(state, [alarm], record, outcome)
-
-
-def _book(state: RunState, alarms: list[Alarm], record: SlotRecord, outcome: Outcome) -> None:
-    """Alarms that are not of one record alone."""
-    if alarms:
-        good = last_good_step(state, alarms[0].first_step)
-        transitions = state.book.take(state.run, alarms, state.moment(record), good)
-        key = home_key(state.run, state.fork)
-        outcome.transitions += [(key, each) for each in transitions]
+    key = home_key(state.run, state.fork)
+    transitions = state.book.take(state.run, [alarm], state.moment(record), None)
+    outcome.transitions += [(key, each) for each in transitions]

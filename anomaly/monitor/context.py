@@ -30,9 +30,12 @@ CAUTIOUS_EVENTS = frozenset(
 )
 
 
-def caution(state: RunState) -> float:
-    """The factor on every alarm level: twice the evidence for some readings after what explains a change."""
-    return CAUTION_FACTOR if state.readings < state.context.cautious_until else 1.0
+def caution(state: RunState, further: int = 0) -> float:
+    """The factor on every alarm level: twice the evidence for some readings after what explains a change.
+
+    It is that of the present reading, or of one `further` on.
+    """
+    return CAUTION_FACTOR if state.readings + further < state.context.cautious_until else 1.0
 
 
 def be_cautious(state: RunState) -> None:
@@ -83,6 +86,17 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
     lr = values.get("lr")
     if lr is not None and context.lr is not None and _jumped(context, lr):
         be_cautious(state)
+
+
+def is_usual(state: RunState, values: dict[str, float]) -> bool:
+    """Whether `note_values` would leave the context as it is and call for no care; with no skipped step before."""
+    context = state.context
+    return (
+        values.get("tokens") == context.tokens
+        and not values.get("skipped")
+        and values.get("loss_scale") == context.loss_scale
+        and not ("lr" in values and _jumped(context, values["lr"]))
+    )
 
 
 def lr_offset(state: RunState, values: dict[str, float]) -> float:

@@ -37,8 +37,12 @@ def judge(
     record: SlotRecord,
     values: NDArray[np.float32],
     watches: tuple[Watch, ...] = (),
+    charted_flags: int | None = None,
 ) -> list[Transition]:
-    """Judge one record (`values` float32 [slots]) of rank `number`, which is in `rank.attempt` by now."""
+    """Judge one record (`values` float32 [slots]) of rank `number`, which is in `rank.attempt` by now.
+
+    `charted_flags` are those of the slab, where it has judged the record already.
+    """
     current = rank.attempt == state.attempt
     newest = current and (state.newest_step is None or record.step > state.newest_step)
     if newest:
@@ -51,7 +55,7 @@ def judge(
     flags = _NONFINITE
     interval = 0 if rank.step is None else record.step - rank.step
     if charted is not None:
-        flags = _chart(state, charted, moment, interval, alarms)
+        flags = _chart(state, charted, moment, interval, alarms, charted_flags)
         if watches:
             alarms += watch_alarms(state, watches, charted, moment)
     looked_at_all = charted is values and not len(state.table.count_slots)
@@ -73,14 +77,20 @@ def judge(
 
 
 def _chart(
-    state: RunState, values: NDArray[np.float32], moment: Moment, interval: int, alarms: list[Alarm]
+    state: RunState,
+    values: NDArray[np.float32],
+    moment: Moment,
+    interval: int,
+    alarms: list[Alarm],
+    flags: int | None,
 ) -> int:
     """Add what the history of the series says of these values; learn them. Returns the slab's flags."""
     model = state.latest = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
     offset = explained.lr_offset(state, model)
     explained.note_values(state, model)
-    flags = state.slab.judge(values, explained.caution(state), offset)
+    if flags is None:
+        flags = state.slab.judge(values, explained.caution(state), offset)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:

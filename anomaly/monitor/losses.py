@@ -39,6 +39,27 @@ def loss_alarms(state: RunState, values: dict[str, float], moment: Moment, inter
     return alarms + _repeats(state, values, moment)
 
 
+def is_repeated(state: RunState, values: dict[str, float]) -> bool:
+    """Whether the loss or the input is that of the record before."""
+    loss, batch = state.last_values
+    return values.get("loss") == loss or values.get("input_hash") == batch
+
+
+def note_losses(state: RunState, values: dict[str, float]) -> None:
+    """Learn the losses of a record that repeats nothing and for which no climb is due: no alarm can come of it."""
+    state.climb.alarms([values.get(name, math.nan) for name in CLIMBING])
+    _note_last(state, values)
+
+
+def _note_last(state: RunState, values: dict[str, float]) -> None:
+    last = state.last_values
+    for at, name in enumerate(REPEATED):
+        value = values.get(name)
+        if value is not None:
+            state.context.loss_changes += at == 0 and value != last[at]
+            last[at] = value
+
+
 def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
     """F33, the slow climb; a climb of the evaluation's loss is F39."""
     readings = [values.get(name, math.nan) for name in CLIMBING]
@@ -76,15 +97,10 @@ def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> lis
 
 def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
     """F42: the same loss or the same input again and again, bit for bit."""
-    last, context = state.last_values, state.context
-    holds = []
-    for at, name in enumerate(REPEATED):
-        value = values.get(name)
-        holds.append(value == last[at])
-        if value is not None:
-            context.loss_changes += at == 0 and not holds[at]
-            last[at] = value
-    if context.loss_changes < VARIED_READINGS:
+    last = state.last_values
+    holds = [values.get(name) == before for name, before in zip(REPEATED, last, strict=True)]
+    _note_last(state, values)
+    if state.context.loss_changes < VARIED_READINGS:
         return []  # a series that has always been constant is not stuck
     if state.repeats.idle and True not in holds:
         return []  # nothing to learn: a run of length 0 that ends

@@ -10,7 +10,7 @@ from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.series import WHOLE_MODEL
-from anomaly.monitor.state import RunState
+from anomaly.monitor.state import Context, RunState
 from anomaly.records import step_number
 
 LR_ABOVE_SETTLED = 4.0
@@ -30,26 +30,41 @@ def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list
     A warm restart returns to what the run has had before and is no alarm; a warm-up has not settled yet, so in it
     only a single jump counts, and not among the first readings.
     """
+    return [_lr_alarm(values["lr"], state.context.settled_lr, moment)] if note_lr(state, values) else []
+
+
+def note_lr(state: RunState, values: dict[str, float]) -> bool:
+    """Learn the schedule's range; whether the learning rate is out of it."""
     lr, context = values.get("lr"), state.context
     if lr is None or not lr >= 0:
-        return []
+        return False
     known, context.lr = context.lr, lr
     context.zero_lr = context.zero_lr + 1 if lr == 0 and context.settled_lr is not None else 0
     if context.zero_lr >= LR_ZERO_READINGS:
-        return [_lr_alarm(lr, context.settled_lr, moment)]
+        return True
     if known is None or known <= 0:
-        return []
+        return False
     if context.settled_lr is None:
         if lr <= known:
             context.settled_lr = known
         elif lr >= LR_SINGLE_JUMP * known and state.readings > LR_WARM_UP_READINGS:
             context.settled_lr = known
-            return [_lr_alarm(lr, known, moment)]
+            return True
     elif lr > LR_ABOVE_SETTLED * context.settled_lr:
-        return [_lr_alarm(lr, context.settled_lr, moment)]
+        return True
     elif lr <= known:
         context.settled_lr = max(context.settled_lr, known)
-    return []
+    return False
+
+
+def is_smooth(context: Context, values: dict[str, float]) -> bool:
+    """Whether `note_lr` would find nothing, whatever the run's readings."""
+    lr, known = values.get("lr"), context.lr
+    if lr is None:
+        return True
+    if known is None or not 0 < lr < LR_SINGLE_JUMP * known:
+        return False
+    return context.settled_lr is None or lr <= LR_ABOVE_SETTLED * context.settled_lr
 
 
 def zero_alarms(
