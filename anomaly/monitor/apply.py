@@ -46,13 +46,22 @@ def apply_steps(
             f"got {width} values a record, layout {layout.hash.hex()} has {layout.width}; send the layout that fits",
         )
     rank = _rank(state, message, limits)
-    for reason, refused in _placed(state, layout, limits).refused:
+    placement = _placed(state, layout, limits)
+    for reason, refused in placement.refused:
         outcome.counts[reason] += refused * records
     note_message(state, rank)
+    table, plain = state.table, 0
     for at in range(records):
-        placement = _placed(state, layout, limits)  # again: judging a record may chart a series anew
-        values = _in_slots(state.table, placement, message.values[at])
-        _take(_Arrival(state, message, rank, at, values, source, limits), outcome)
+        if state.table is not table:  # judging the record before has charted a series anew
+            table, placement = state.table, _placed(state, layout, limits)
+        values = _in_slots(table, placement, message.values[at])
+        flags = _by_the_short_way(state, message, rank, at, values, limits)
+        if flags == QUIET:
+            plain += 1
+        else:
+            _admit(_Arrival(state, message, rank, at, values, source, limits), outcome, flags)
+    if plain:
+        outcome.counts[Admission.JUDGED] += plain
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 
@@ -81,22 +90,19 @@ class _Arrival(NamedTuple):
         return SlotRecord(message.steps[at], message.times[at], b"", events, self.source)
 
 
-def _take(arrival: _Arrival, outcome: Outcome) -> None:
-    """By the short way where that will do, else by the long one."""
-    state, message, rank, at, values, _, limits = arrival
-    flags = None
-    if (
-        not message.events
-        and state.owners is None
-        and not limits.watches
-        and not len(state.table.count_slots)
-    ):
-        step, time = message.steps[at], message.times[at]
-        flags = take_plain(state, rank, message.session, arrival.sequence, step, time, values)
-        if flags == QUIET:
-            outcome.counts[Admission.JUDGED] += 1
-            return
-    _admit(arrival, outcome, flags)
+def _by_the_short_way(
+    state: RunState,
+    message: StepMessage,
+    rank: RankState,
+    at: int,
+    values: NDArray[np.float32],
+    limits: Limits,
+) -> int | None:
+    """As `take_plain`; None where the run or the message rules it out."""
+    if message.events or state.owners is not None or limits.watches or len(state.table.count_slots):
+        return None
+    sequence = None if message.sequence is None else message.sequence + at
+    return take_plain(state, rank, message.session, sequence, message.steps[at], message.times[at], values)
 
 
 def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from anomaly.monitor.log import LogRecord
 from anomaly.monitor.state import RunState
@@ -20,8 +20,7 @@ MAX_PARTITION_BYTES = 16 << 20
 MAX_OFFSETS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """One raw record, its message, and where it was forwarded from: (partition, offset), or None."""
 
     record: LogRecord
@@ -37,7 +36,7 @@ class Held:
         return self.message
 
     @property
-    def count(self) -> int:
+    def records(self) -> int:
         """Step records in it; a layout counts as one."""
         return len(self.message.steps) if isinstance(self.message, StepMessage) else 1
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from anomaly.errors import Reason, RecordError, SettingsError
-from anomaly.records import MAX_EVENTS, Layout, LayoutMessage, StepMessage
+from anomaly.records import MAX_EVENTS, Event, Layout
 from anomaly.topics import DAY_SECONDS, INCIDENTS_LONGER_DAYS
 from detectors.levels import BUDGET
 from detectors.river_watch import RiverWatch
@@ -74,12 +74,11 @@ class Limits:
     watches: tuple[Watch, ...] = ()
 
 
-def check_events(message: StepMessage | LayoutMessage, limit: int) -> None:
-    """Raise `RecordError` where one record carries more events than `limit`."""
-    if isinstance(message, StepMessage) and message.events:
-        most = max(len(of_record) for of_record in message.events)
-        if most > limit:
-            raise RecordError(Reason.EVENT_LIMIT, f"events: got {most}, at most {limit} a record are allowed")
+def check_events(events: Sequence[Sequence[Event]], limit: int) -> None:
+    """Raise `RecordError` where one record carries more events than `limit`; `events` are those of each record."""
+    most = max(len(of_record) for of_record in events)
+    if most > limit:
+        raise RecordError(Reason.EVENT_LIMIT, f"events: got {most}, at most {limit} a record are allowed")
 
 
 def check_layout_bytes(layout: Layout, known: Iterable[Layout]) -> None:

@@ -31,11 +31,14 @@ def seconds_of(timestamp: int) -> float | None:
     return seconds if 0 <= seconds < MAX_TIME else None
 
 
-def origin_of(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | None:
+def origin_of(record: LogRecord, partitions: int) -> tuple[int, int] | None:
     """(partition, offset) a record was forwarded from; None for one that was not, or whose headers say nothing.
 
     Anyone may write such headers, and a header may be null: what a worker cannot have written says nothing.
     """
+    if not record.headers:
+        return None
+    headers = dict(record.headers)
     partition, offset = (headers.get(name) or b"" for name in (FORWARDED_PARTITION, FORWARDED_OFFSET))
     if not (partition.isdigit() and offset.isdigit() and len(partition) <= 10 and len(offset) <= 19):
         return None
@@ -46,8 +49,10 @@ def origin_of(headers: dict[str, bytes], partitions: int) -> tuple[int, int] | N
 
 def size_of(record: LogRecord) -> int:
     """Bytes of a record as its producer gave it: key, value and headers."""
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
 
 
 @dataclass(frozen=True, slots=True)

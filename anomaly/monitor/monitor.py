@@ -84,12 +84,12 @@ class PartitionMonitor:
     def _take_record(self, record: LogRecord) -> None:
         if is_preflight(record.key, record.value):
             return
-        clock = self.lives.clock
-        self.lives.tick(seconds_of(record.timestamp))
+        clock, seconds = self.lives.clock, seconds_of(record.timestamp)
+        self.lives.tick(seconds)
         try:
-            message = self._decoded(record)
+            message = self._decoded(record, seconds)
             key = home_key(message.run, message.fork)
-            origin = origin_of(dict(record.headers), self.partitions)
+            origin = origin_of(record, self.partitions)
             home = home_partition(key, self.partitions)
             if home != self.partition:
                 self._send_home(record, key, home, origin)
@@ -113,7 +113,7 @@ class PartitionMonitor:
         else:
             self._safely(waiting, state)
 
-    def _decoded(self, record: LogRecord) -> StepMessage | LayoutMessage:
+    def _decoded(self, record: LogRecord, seconds: float | None) -> StepMessage | LayoutMessage:
         size, limit = size_of(record), self.limits.max_message_bytes
         if size > limit:
             raise RecordError(
@@ -121,12 +121,13 @@ class PartitionMonitor:
                 f"got {size} bytes with key and headers, at most {limit} are allowed; send fewer records a message",
             )
         try:
-            message = codec.decode(record.value or b"", seconds_of(record.timestamp))
+            message = codec.decode(record.value or b"", seconds)
         except RecordError:
             raise
         except Exception as error:  # an error of ours must not end the worker either
             raise RecordError(Reason.PROCESSING_ERROR, f"decoding: {type(error).__name__}: {error}") from None
-        check_events(message, self.limits.events_per_record)
+        if isinstance(message, StepMessage) and message.events:
+            check_events(message.events, self.limits.events_per_record)
         return message
 
     def _send_home(self, record: LogRecord, key: bytes, home: int, origin: tuple[int, int] | None) -> None:
@@ -194,7 +195,7 @@ class PartitionMonitor:
         state = self.runs[state.run]
         try:
             if waiting.repeated(state):
-                self.outcome.counts["duplicate"] += waiting.count
+                self.outcome.counts["duplicate"] += waiting.records
             elif isinstance(waiting.message, LayoutMessage):
                 self._add_layout(state, waiting.message)
             else:

@@ -1,0 +1,99 @@
+"""The short way of plain records changes nothing: the same log, with and without it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anomaly import json_records
+from anomaly.monitor import Limits
+from anomaly.monitor.apply import apply_steps
+from anomaly.monitor.limits import Watch
+from anomaly.monitor.plain import QUIET, take_plain
+from anomaly.records import StepMessage
+from tests.monitor.logs import Log, healthy, log_of, monitor, states, training
+
+LONG_WAY = Limits(watches=(Watch("no such signal", "drift.ADWIN"),))
+"""A watched run takes the long way with every record; this watch has nothing to watch."""
+
+
+def _odd(random: np.random.Generator, record: dict[str, Any]) -> None:
+    """Change one thing about a record, as runs and their producers do."""
+    layer = record["layers"]["h.1"]
+    changes: list[Any] = [
+        lambda: record.update(loss=float("nan")),
+        lambda: record.update(loss=2.5),
+        lambda: record.update(loss=-1.0),
+        lambda: record.pop("loss"),
+        lambda: record.update(lr=record["lr"] * random.choice([0.0, 0.1, 1.4, 3.0, 30.0])),
+        lambda: record.update(tokens=float(random.choice([0, 1000, 1200, 4000]))),
+        lambda: record.update(skipped=int(random.integers(2))),
+        lambda: record.update(loss_scale=float(2 ** random.integers(4))),
+        lambda: record.update(input_hash=float(random.integers(2))),
+        lambda: layer.update(grad_norm=float(random.choice([0.0, 50.0, np.inf]))),
+        lambda: layer.update(act_nonfinite=1.0),
+        lambda: record.update(events=[{"kind": str(random.choice(["resume", "data_mix", "finished"]))}]),
+        lambda: record.update(rank=1),
+        lambda: record.update(step=record["step"] - int(random.integers(1, 5))),
+        lambda: record.update(step=record["step"] + int(random.integers(5, 50))),
+        lambda: record.update(time=1.79e9 + record["step"]),
+        lambda: record.update(tags={"owner": "me"}),
+    ]
+    changes[int(random.integers(len(changes)))]()
+
+
+def _log(seed: int) -> Log:
+    """Two runs, one with sessions: calm for a while, then with faults that stay or pass and odd records."""
+    random = np.random.default_rng(seed)
+    log, sequence, session, fault = Log(), 0, 7, 0
+    for step in range(350):
+        for run in ("r1", "r2"):
+            record = {"run": run, **healthy(step, seed)}
+            if run == "r2" and random.random() < 0.5:
+                continue
+            if step > 40 and random.random() < 0.02:
+                fault = int(random.integers(1, 8))
+            if fault and run == "r1":
+                fault -= 1
+                record["loss"] *= 3
+                record["layers"]["h.0"]["grad_norm"] *= 20
+            if step > 20 and random.random() < 0.04:
+                _odd(random, record)
+            if run == "r1":
+                if random.random() < 0.005:
+                    session, sequence = session + 1, 0
+                record |= {"session": session, "sequence": sequence}
+                sequence += random.random() > 0.02
+            log.json(**record)
+    return log
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_short_way_changes_no_bit_of_state_and_no_transition(seed: int) -> None:
+    log = _log(seed)
+    short, long = monitor(), monitor(limits=LONG_WAY)
+    found, expected = short.process(log.records), long.process(log.records)
+    assert states(short) == states(long)
+    encoded = [transition.encode() for _, transition in found.transitions]
+    assert encoded == [transition.encode() for _, transition in expected.transitions]
+    assert found.counts == expected.counts
+    assert expected.transitions, "a log in which nothing happens would show little"
+
+
+def test_a_calm_run_takes_the_short_way_save_where_a_climb_could_be_found() -> None:
+    partition = monitor()
+    partition.process(log_of(training(range(50))).records)
+    state = partition.runs["r1"]
+    ways = []
+    for step in range(50, 66):
+        record = json_records.decode(json.dumps({"run": "r1", **healthy(step)}).encode())
+        assert isinstance(record, StepMessage)
+        rank, values = state.ranks[0], record.values[0]
+        ways.append(take_plain(state, rank, None, None, record.steps[0], record.times[0], values))
+        if ways[-1] is None:
+            apply_steps(state, record, None, Limits(), partition.outcome)
+    assert ways.count(QUIET) == 14
+    assert ways.count(None) == 2
