@@ -26,6 +26,7 @@ from anomaly.monitor.restarts import (
     join_attempt,
     note_session,
 )
+from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import Layout, StepMessage, home_key
@@ -62,6 +63,9 @@ def apply_steps(
             _admit(_Arrival(state, message, rank, at, values, source, limits), outcome, flags)
     if plain:
         outcome.counts[Admission.JUDGED] += plain
+    if state.readings >= state.looks.due or state.looks.suspects:
+        record = _Arrival(state, message, rank, records - 1, values, source, limits).record()
+        _book(state, missing_layers(state, message, placement, state.moment(record)), record, outcome)
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 
@@ -242,6 +246,13 @@ def _in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float
 def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
     evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
     alarm = Alarm("duplicate_run", KINDS["duplicate_run"].severity, record.step, (evidence,))
-    key = home_key(state.run, state.fork)
-    transitions = state.book.take(state.run, [alarm], state.moment(record), None)
-    outcome.transitions += [(key, each) for each in transitions]
+    _book(state, [alarm], record, outcome)
+
+
+def _book(state: RunState, alarms: list[Alarm], record: SlotRecord, outcome: Outcome) -> None:
+    """Alarms that are not of one record alone."""
+    if alarms:
+        good = last_good_step(state, alarms[0].first_step)
+        transitions = state.book.take(state.run, alarms, state.moment(record), good)
+        key = home_key(state.run, state.fork)
+        outcome.transitions += [(key, each) for each in transitions]
