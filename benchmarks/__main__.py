@@ -136,7 +136,7 @@ def measure(section: Section, bench: Bench) -> list[Row]:
         rows = [row(each, None, "") for each in section.rows if each in bench.wanted]
     finally:
         signal.alarm(0)
-    print(f"{section.name}: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{table(rows)}\n{section.name}: {time.monotonic() - began:.0f} s\n", flush=True)
     return rows
 
 
