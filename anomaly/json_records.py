@@ -38,6 +38,7 @@ from anomaly.records import (
 from anomaly.signals import MODEL_SIGNALS
 
 MAX_TIME = 1e12
+MAX_EVENTS_BYTES = 1 << 16
 _TOKENS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _RESERVED = frozenset(
     ("run", "rank", "step", "time", "session", "sequence", "layers", "events", "tags", "fork", "place")
@@ -112,10 +113,15 @@ def check_events(events: Any) -> list[Event]:
         if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
             raise _wrong("events", event, '{"kind": …}')
     try:  # they go into snapshots and incidents
-        msgspec.msgpack.encode(events)
+        size = len(msgspec.msgpack.encode(events))
         msgspec.json.encode(events)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RecordError(Reason.INVALID_RECORD, f"events: cannot be written again: {error}") from None
+    if size > MAX_EVENTS_BYTES:
+        raise RecordError(
+            Reason.INVALID_RECORD,
+            f"events: got {size} bytes, at most {MAX_EVENTS_BYTES} a record are allowed",
+        )
     return cast("list[Event]", events)
 
 

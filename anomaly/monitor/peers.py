@@ -7,6 +7,8 @@ wait.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,8 @@ FURTHER_MESSAGES = 4
 MISSING_MESSAGES = 10
 MISSING_INTERVALS = 10
 MAX_WAITING_BYTES = 2 << 20
+MAX_WAITING_STEPS = 1024
+"""Steps that wait at the most; then the oldest is compared as it stands. A message alone may bring thousands."""
 
 
 def note_message(state: RunState, rank: RankState) -> None:
@@ -34,28 +38,33 @@ def note_message(state: RunState, rank: RankState) -> None:
 
 def wait_for_peers(state: RunState, number: int, step: int, values: NDArray[np.float32]) -> None:
     """Keep a rank's record of a step (float32 [slots]) until that step's ranks are compared."""
-    pending = next((waiting for waiting in state.pending if waiting.step == step), None)
-    if pending is None:
-        pending = PendingStep(step)
-        state.pending.append(pending)
-        state.pending.sort(key=lambda waiting: waiting.step)
+    at = bisect_left(state.pending, step, key=lambda waiting: waiting.step)
+    if at == len(state.pending) or state.pending[at].step != step:
+        state.pending.insert(at, PendingStep(step))
+    pending = state.pending[at]
     model = state.table.model_only
-    if not pending.model_only:
-        held = sum(len(of_rank) for waiting in state.pending for of_rank in waiting.values.values())
-        if held + values.nbytes > MAX_WAITING_BYTES:
-            for waiting in state.pending:
-                _keep_model_only(state, waiting)
+    if not pending.model_only and _much_waits(state, values.nbytes):
+        for waiting in state.pending:
+            _keep_model_only(state, waiting)
     if pending.model_only:
         values = values[model]
     pending.values[number] = values.tobytes()
     pending.sent[number] = state.ranks[number].messages
 
 
+def _much_waits(state: RunState, more: int) -> bool:
+    """Whether `more` bytes are too many beside what waits. It is added up only where it may be much."""
+    if (len(state.pending) * len(state.ranks) + 1) * more <= MAX_WAITING_BYTES:
+        return False  # nobody's values of a step are more than these
+    held = sum(len(of_rank) for waiting in state.pending for of_rank in waiting.values.values())
+    return held + more > MAX_WAITING_BYTES
+
+
 def due_comparisons(state: RunState, moment: Moment) -> list[Alarm]:
     """Compare every step whose time has come, oldest first; then see which ranks no longer report."""
     alarms: list[Alarm] = []
     compared = False
-    while state.pending and _due(state, state.pending[0]):
+    while state.pending and (len(state.pending) > MAX_WAITING_STEPS or _due(state, state.pending[0])):
         alarms += compare(state, state.pending.pop(0))
         compared = True
     if compared:
@@ -104,7 +113,14 @@ def _keep_model_only(state: RunState, pending: PendingStep) -> None:
 def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
     """Ranks that most of their peers have left behind (F49); half or more leaving at once is a resize."""
     present = [number for number, rank in state.ranks.items() if not rank.missing and rank.arrivals]
-    left = [number for number in present if _left_behind(state, number, present)]
+    latest, furthest = _front(state, present)
+    left = [
+        number
+        for number in present
+        if state.ranks[number].arrivals[-1] < latest
+        and (state.ranks[number].step or 0) < furthest
+        and _left_behind(state, number, present)
+    ]
     if not left:
         return []
     state.live = None
@@ -118,6 +134,17 @@ def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
         "ranks_reporting", float(len(present) - len(left)), float(len(present)), 1.0, "missing_rank"
     )
     return [rank_alarm(kind, left, first, (evidence,))]
+
+
+def _front(state: RunState, present: list[int]) -> tuple[int, int]:
+    """The latest of the ranks' tenth last messages, and the furthest step: nobody at these is left behind.
+
+    Asking every rank about every other would take seconds a step where there are thousands.
+    """
+    peers = [rank for number in present if (rank := state.ranks[number]).attempt == state.attempt]
+    arrivals = (rank.arrivals[-MISSING_MESSAGES] for rank in peers if len(rank.arrivals) >= MISSING_MESSAGES)
+    steps = (rank.step for rank in peers if rank.step is not None)
+    return max(arrivals, default=-1), max(steps, default=-(1 << 64))
 
 
 def _left_behind(state: RunState, number: int, present: list[int]) -> bool:

@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from anomaly import codec
 from anomaly.incidents import Severity, Transition
-from tests.monitor.logs import LAYERS, Log, healthy, log_of, monitor, outcome_of
+from anomaly.monitor.peers import MAX_WAITING_STEPS
+from anomaly.records import Layout, LayoutMessage, StepMessage
+from tests.monitor.logs import LAYERS, Log, Record, healthy, log_of, monitor, outcome_of
 
 
 def of_ranks(steps: range, ranks: int, change: Any = None, **fields: Any) -> list[dict[str, Any]]:
@@ -144,3 +147,19 @@ def test_a_world_of_any_size_costs_nothing_and_its_unseen_ranks_are_waited_for()
     assert state.live is not None
     assert state.live.unseen == 2_000_000_000 - 3
     assert len(state.pending) <= 5, "four further messages end the waiting"
+
+
+def test_a_message_of_thousands_of_steps_keeps_no_more_than_a_thousand_waiting() -> None:
+    partition = monitor()
+    layout = Layout((), (), ("loss",))
+    partition.process([Record(0, codec.encode_layout(LayoutMessage("r1", layout)))])
+    for rank in (0, 1):
+        first = StepMessage("r1", rank, [0], [None], np.ones((1, 1), np.float32), layout.hash)
+        partition.process([Record(1 + rank, codec.encode_steps(first))])
+    steps = [step * 10**6 for step in range(1, 4097)]
+    many = StepMessage("r1", 0, steps, [None] * 4096, np.ones((4096, 1), np.float32), layout.hash)
+    outcome = partition.process([Record(3, codec.encode_steps(many))])
+    assert outcome.counts["judged"] == 4096
+    waiting = partition.runs["r1"].pending
+    assert len(waiting) == MAX_WAITING_STEPS
+    assert [each.step for each in waiting] == steps[-MAX_WAITING_STEPS:]
