@@ -32,6 +32,7 @@ from anomaly.records import (
     Place,
     StepMessage,
     check_name,
+    shared,
 )
 
 VERSION = 1
@@ -127,7 +128,7 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage | 
         wire.layout.check()
         if wire.fork is not None:
             _check_fork(wire.fork)
-        return LayoutMessage(wire.run, wire.layout, wire.fork)
+        return LayoutMessage(wire.run, shared(wire.layout), wire.fork)
     return _steps(wire, kafka_seconds)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -59,7 +60,7 @@ class Fork(msgspec.Struct, frozen=True, array_like=True):
     step: int
 
 
-class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
+class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True, weakref=True):
     """The names behind a record's matrix: layers in forward order, their signals, the whole-model signals.
 
     ``trainable``, ``parameters`` (counts) and ``dtype`` have one entry a layer, or are None when not known.
@@ -125,6 +126,15 @@ class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True):
                     Reason.INVALID_LAYOUT,
                     f"{what}: got {len(entries)} for {len(self.layers)} layers; give one a layer",
                 )
+
+
+_shared: WeakValueDictionary[bytes, Layout] = WeakValueDictionary()
+
+
+def shared(layout: Layout) -> Layout:
+    """The one object for all layouts of this content: a thousand runs of one model hold its names once."""
+    known = _shared.setdefault(layout.hash, layout)
+    return known if known == layout else layout
 
 
 class LayoutMessage(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from anomaly.monitor.state import (
     RunState,
     Timers,
 )
-from anomaly.records import Fork, Layout
+from anomaly.records import Fork, Layout, shared
 from detectors.climb import Climb
 from detectors.runlength import RunLength
 from detectors.slab import Slab
@@ -202,7 +202,7 @@ def _restored(saved: _Saved) -> RunState:
         first_time=saved.first_time,
         last_time=saved.last_time,
         tags=saved.tags,
-        layouts={layout.hash: layout for layout in saved.layouts},
+        layouts={layout.hash: shared(layout) for layout in saved.layouts},
         table=table,
         slab=Slab.load(table.profiles, saved.slab, saved.budget),
         growths=saved.growths,

@@ -9,8 +9,18 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly import codec
 from anomaly.errors import RecordError
-from anomaly.records import MAX_STEP, Fork, Layout, home_key, step_millionths, step_number
+from anomaly.records import (
+    MAX_STEP,
+    Fork,
+    Layout,
+    LayoutMessage,
+    home_key,
+    shared,
+    step_millionths,
+    step_number,
+)
 from anomaly.topics import Topics, home_partition, topic_configurations
 from tests.records.strategies import layouts, names
 
@@ -95,3 +105,13 @@ def test_a_dead_letter_has_room_for_the_largest_record_and_its_headers() -> None
     assert configurations[topics.deadletter]["max.message.bytes"] == str(1_000_000 + 65_536)
     assert configurations[topics.incidents]["retention.ms"] == str(14 * 86_400_000)
     assert configurations[topics.changelog]["cleanup.policy"] == "compact"
+
+
+def test_layouts_of_one_content_are_one_object_and_others_are_not() -> None:
+    names = ("a", "b"), ("grad_norm",), ("loss",)
+    first = shared(Layout(*names))
+    assert shared(Layout(*names)) is first
+    assert shared(Layout(*names, trainable=(True, False))) is not first
+    message = codec.decode(codec.encode_layout(LayoutMessage("r1", Layout(*names))))
+    assert isinstance(message, LayoutMessage)
+    assert message.layout is first
