@@ -183,6 +183,29 @@ def test_a_worker_with_what_is_listed_works_and_one_that_loses_some_of_it_stops_
     assert json.loads(incident)["kind"] == "nonfinite_loss"
 
 
+@pytest.mark.parametrize("lost", ["telemetry READ", "incidents WRITE", "group READ"])
+def test_a_running_worker_that_loses_a_permission_loses_nothing_and_says_which_when_started_again(
+    secure: SecureKafka, topics: Topics, lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = of_worker(made(secure, topics))
+    for acls in needed.values():
+        secure.allow(topics.prefix, acls)
+    connection = secure.connection(sasl_username=topics.prefix, sasl_password=secure.user(topics.prefix))
+    flags = [*environment_and_flags(connection, monkeypatch), "--topic-prefix", topics.prefix]
+    client = Client(secure.bootstrap_servers)
+    with WorkerProcess(tmp_path, *flags) as worker:
+        worker.wait_ready()
+        secure.forbid(topics.prefix, needed[lost])
+        asyncio.run(client.produce(topics.telemetry, [(b"r1", b'{"run":"r1","step":1,"loss":NaN}')]))
+        assert worker.wait() == 2
+        assert worker.exit_codes == [70, 2]
+        assert f"allow it {needed[lost][0][2].name} on that" in worker.text
+    ends = asyncio.run(client.read(topics.telemetry, PARTITIONS))
+    (home,) = [partition for partition, records in ends.items() if b"r1" in [one.key for one in records]]
+    is_committed = asyncio.run(client.committed(topics, PARTITIONS))[home] > ends[home][-1].offset
+    assert not is_committed or b"r1" in keys(client, topics.incidents)
+
+
 def keys(client: Client, name: str) -> list[bytes]:
     return [record.key for records in everything(client, name) for record in records]
 
