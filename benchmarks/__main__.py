@@ -136,6 +136,8 @@ def measure(section: Section, bench: Bench) -> list[Row]:
         rows = [row(each, None, "") for each in section.rows if each in bench.wanted]
     finally:
         signal.alarm(0)
+    if _stopping.is_set():  # or swallow it and go on
+        raise KeyboardInterrupt
     print(f"{table(rows)}\n{section.name}: {time.monotonic() - began:.0f} s\n", flush=True)
     return rows
 

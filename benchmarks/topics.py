@@ -28,27 +28,33 @@ def make_topic(bootstrap_servers: str, topics: Topics) -> None:
         future.result()
 
 
-def fill(bootstrap_servers: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
-    """Publish all (key, value) with librdkafka: its default batches, Java's partitioner. Returns once acknowledged."""
-    failures: list[KafkaError] = []
+def loader(bootstrap_servers: str, failures: list[KafkaError]) -> Producer:
+    """Librdkafka's producer with its default batches and Java's partitioner; what is not taken goes to `failures`."""
 
     def delivered(error: KafkaError | None, _: Message) -> None:
         if error is not None:
             failures.append(error)
 
-    producer = Producer(
+    return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
             "log_level": LOG_ERRORS,
             "partitioner": "murmur2_random",  # a record elsewhere than at home would be forwarded
             "max.in.flight.requests.per.connection": 1,  # a repeated request would overtake what follows it
             "queue.buffering.max.kbytes": 65_536,
+            "on_delivery": delivered,
         }
     )
+
+
+def fill(bootstrap_servers: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+    """Publish all (key, value) with librdkafka: its default batches, Java's partitioner. Returns once acknowledged."""
+    failures: list[KafkaError] = []
+    producer = loader(bootstrap_servers, failures)
     for key, value in messages:
         while True:
             try:
-                producer.produce(topic, value, key=key, on_delivery=delivered)
+                producer.produce(topic, value, key=key)
                 break
             except BufferError:
                 producer.poll(0.1)
