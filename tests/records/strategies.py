@@ -20,9 +20,12 @@ from anomaly.records import (
     Place,
     StepMessage,
 )
+from tests.fuzz.names import HOSTILE, SCRIPTS
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20) | st.sampled_from(
+    (*HOSTILE, *SCRIPTS)
+)
 steps = st.integers(-MAX_STEP * MILLIONTHS, MAX_STEP * MILLIONTHS)
 times = st.none() | st.floats(-1e11, 1e11)
 plain = st.recursive(
