@@ -67,14 +67,10 @@ class Worker:
         self._recovering = asyncio.Lock()
         self.outbox = Outbox(self._send, self.lease)
         self.stream = Stream(settings, partitions, metrics, self.outbox)
-        self.saver = Saver(
-            self.topics.changelog, self.turn, self.outbox, self._send, self, self.lease, metrics
-        )
+        changelog = self.topics.changelog
+        self.saver = Saver(changelog, self.turn, self.outbox, self._send, self, self.lease, metrics)
         self.stream.own_write = self.own_write
-        self.upkeep = Upkeep(
-            self.turn, self.stream.books, self.stream.tombstone, metrics,
-            settings.idle_run_seconds, settings.max_runs_in_memory,
-        )  # fmt: skip
+        self.upkeep = Upkeep(settings, self.turn, self.stream, metrics)
         self._missing_offsets = 0
         self._wire()
 
@@ -90,10 +86,10 @@ class Worker:
         self.store = cast(state_store.RunStateStore, table.data)
         self.store.file = IdleFile(str(Path(self.settings.data_dir).expanduser() / FILE))
         self.store.on_recovered = guarded(self.recovered)
+        ends = lambda *tps: self.consumer.highwaters(*tps)  # noqa: E731
         others = ForeignRecords(
-            self.settings.connection, self.topics.changelog, self.turn, self.saver, self.stream, self.store,
-            self.metrics, lambda *tps: self.consumer.highwaters(*tps),
-        )  # fmt: skip
+            self.settings, self.turn, self.saver, self.stream, self.store, self.metrics, ends
+        )
         app.agent(source, name="judge")(guarded(self.consume))
         app.timer(LOOK_SECONDS)(guarded(self.look))
         app.timer(TICK_SECONDS)(guarded(self.tick))

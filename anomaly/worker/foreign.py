@@ -14,10 +14,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
-from anomaly.connection import Connection
 from anomaly.credentials import kafka_options
 from anomaly.errors import KafkaUnreachableError
 from anomaly.metrics import WorkerMetrics
+from anomaly.settings import Settings
 from anomaly.topics import SNAPSHOT_MAX_BYTES, is_preflight
 from anomaly.worker.saver import Saver
 from anomaly.worker.store import RunStateStore
@@ -30,14 +30,14 @@ log = logging.getLogger("anomaly.worker")
 
 
 class ForeignRecords:
-    """Looks at `changelog`; `ends` asks where partitions end."""
+    """Looks at the changelog; `ends` asks where partitions end."""
 
     def __init__(
-        self, connection: Connection, changelog: str, turn: asyncio.Lock, saver: Saver, stream: Stream,
-        store: RunStateStore, metrics: WorkerMetrics, ends: Callable[..., Awaitable[Mapping[TP, int]]],
+        self, settings: Settings, turn: asyncio.Lock, saver: Saver, stream: Stream, store: RunStateStore,
+        metrics: WorkerMetrics, ends: Callable[..., Awaitable[Mapping[TP, int]]],
     ) -> None:  # fmt: skip
-        self._connection = connection
-        self._changelog = changelog
+        self._connection = settings.connection
+        self._changelog = settings.topics.changelog
         self._turn = turn
         self._saver = saver
         self._stream = stream

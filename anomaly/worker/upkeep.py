@@ -9,11 +9,13 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from anomaly.metrics import WorkerMetrics
+from anomaly.settings import Settings
 from anomaly.worker.partition_book import PartitionBook
 from anomaly.worker.readings import reading_of
+from anomaly.worker.stream import Stream
 
 MAX_PAUSE_SECONDS = 0.02
 
@@ -24,16 +26,15 @@ class Upkeep:
     """Looks after the partitions in turn; one with a thousand runs takes a millisecond."""
 
     def __init__(
-        self, turn: asyncio.Lock, books: Mapping[int, PartitionBook], tombstone: Callable[[PartitionBook, str], None],
-        metrics: WorkerMetrics, idle_seconds: float, max_in_memory: int,
+        self, settings: Settings, turn: asyncio.Lock, stream: Stream, metrics: WorkerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._turn = turn
-        self._books = books
-        self._tombstone = tombstone
+        self._books = stream.books
+        self._tombstone = stream.tombstone
         self._metrics = metrics
-        self._idle_seconds = idle_seconds
-        self._max_in_memory = max_in_memory
+        self._idle_seconds = settings.idle_run_seconds
+        self._max_in_memory = settings.max_runs_in_memory
         self._clock = clock
         self._last = -1
         self._disk_full = False
