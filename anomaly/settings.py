@@ -127,7 +127,7 @@ class Settings:
         between(1, 10_000_000),
     )  # fmt: skip
     finished_run_hours: float = _setting(
-        1.0, "hours after the last record of a finished run until what was learned of it is dropped",
+        2.0, "hours after the last record of a finished run until what was learned of it is dropped",
         between(0.01, 8760),
     )  # fmt: skip
     silent_run_days: float = _setting(

@@ -64,7 +64,7 @@ class Limits:
     ranks_per_run: int = 16_384
     sessions_per_rank: int = 1_000
     runs_per_partition: int = 5_000
-    finished_ms: int = HOUR_MS
+    finished_ms: int = 2 * HOUR_MS
     """A run that said `finished` is closed this long after its last record, by the partition's clock (`lives`)."""
     silent_ms: int = 3 * DAY_MS
     """A run that did not, this long after it."""

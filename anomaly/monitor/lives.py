@@ -11,8 +11,8 @@ worker came round to dropping something:
 There is room while fewer than `Limits.runs_per_partition` runs are known. After a crash records are judged again with
 states that may be ahead of them; `Life.born` and `Life.past` say who was known then, so that a replay decides alike.
 
-A producer's clock that is far ahead would close every run; Kafka 4 refuses such records, more than an hour ahead, by
-itself (`message.timestamp.after.max.ms`).
+A producer's clock that is far ahead would close every run. Kafka 4 by itself refuses records of more than an hour ahead
+(`message.timestamp.after.max.ms`), and nothing is closed sooner than two hours after its last record.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_runs_leave_memory_and_the_changelog_when_their_time_has_come_and_ours_i
     end = {"events": [{"kind": "finished"}]}
     old = [
         ("forgotten", step("forgotten", 1, loss=NAN), 30 * DAY, None),
-        ("over", step("over", 1, loss=NAN, **end), 2 * HOUR, None),
+        ("over", step("over", 1, loss=NAN, **end), 3 * HOUR, None),
     ]
     now = [(run, step(run, at, loss=2.0 + at / 100), 0.0, None) for at in range(12) for run in QUIET]
     with WorkerProcess(tmp_path, *flags) as worker:
