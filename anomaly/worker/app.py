@@ -33,7 +33,7 @@ from anomaly.worker.health import Health
 from anomaly.worker.idle import FILE, IdleFile
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import sent_before
-from anomaly.worker.same_topic import check_ends, check_partitions
+from anomaly.worker.same_topic import assigned_partitions, check_ends, check_partitions
 from anomaly.worker.saver import Saver
 from anomaly.worker.starts import find_starts
 from anomaly.worker.stream import Stream
@@ -136,15 +136,13 @@ class Worker:
         self.lease.check()
         check_partitions(self.topics.telemetry, self.consumer, self.partitions)
         ends = {
-            partition: self.consumer.highwater(TP(self.topics.telemetry, partition))
+            partition: end
             for partition in self.stream.books
+            if (end := self.consumer.highwater(TP(self.topics.telemetry, partition))) is not None
         }
-        known = {partition: end for partition, end in ends.items() if end is not None}
-        if (
-            not self.settings.development_broker
-        ):  # its end is the base of the last batch + 1, below what was read
-            check_ends(self.topics.telemetry, known, self.stream.books)
-        self.stream.gauge(known)
+        if not self.settings.development_broker:  # its end is the base of the last batch + 1
+            await check_ends(self.topics.telemetry, self.consumer, ends, dict(self.stream.books))
+        self.stream.gauge(ends)
         self.metrics.missing_offsets.inc(self.consumer.continuity.missing_offsets - self._missing_offsets)
         self._missing_offsets = self.consumer.continuity.missing_offsets
         self._ready(bool(self.stream.books))
@@ -193,11 +191,11 @@ class Worker:
 
     async def assigned(self, *args: Any, **_: Any) -> None:
         """What stays, stays live; the rest is forgotten whole."""
-        assigned: set[TP] = args[1]  # after the app: that is how Faust's signals call
+        assigned: set[TP] = args[1]  # after the app
         self.lease.renew()
         self.consumer.position_of = self._position
         self.consumer.take_ahead = self.store.take_ahead
-        partitions = {tp.partition for tp in assigned if tp.topic == self.topics.telemetry}
+        partitions = assigned_partitions(self.topics, assigned)
         async with self.turn:
             self.stream.keep(partitions)
             self.store.keep(partitions)
@@ -211,7 +209,10 @@ class Worker:
         """States are in. Open what is new, before anything of it is read."""
         async with self._recovering:
             generation = self.app.consumer_generation_id
-            starts = await find_starts(self.consumer, self.topics.telemetry, partitions, self.partitions)
+            read = {} if self.settings.development_broker else self.store.read(partitions)
+            starts = await find_starts(
+                self.consumer, self.topics.telemetry, partitions, self.partitions, read
+            )
             async with self.turn:
                 self.stream.keep(partitions)
                 moved_on = {

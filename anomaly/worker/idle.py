@@ -89,6 +89,12 @@ class IdlePartition:
         """All that are here."""
         return self._idle
 
+    @property
+    def read(self) -> int:
+        """The log has been read up to here, as the runs show: the offset after the highest applied."""
+        applied = [*(run.offset for run in self._idle.values()), *(run.offset for run in self.runs.values())]
+        return max(applied, default=-1) + 1
+
     def take_timers(self) -> dict[str, Timers | None]:
         """The timers of the runs that were recovered since the last call."""
         found, self._timers = self._timers, {}

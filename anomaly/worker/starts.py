@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faust.types import TP
 
 from anomaly.worker.commits import CommitMetadata, read_metadata
+from anomaly.worker.same_topic import check_read
 from anomaly.worker.transport import Consumer
 
 
@@ -21,9 +23,9 @@ class Start:
 
 
 async def find_starts(
-    consumer: Consumer, topic: str, assigned: set[int], partitions: int
+    consumer: Consumer, topic: str, assigned: set[int], partitions: int, read: Mapping[int, int]
 ) -> dict[int, Start]:
-    """A start for each assigned partition of `topic`, which has `partitions`.
+    """A start for each assigned partition of `topic`, which has `partitions`; `read` is how far states show it read.
 
     One without a commit gets its beginning committed: stock Faust would not go there after a rebalance, and what had
     been fetched before it would be lost.
@@ -32,6 +34,7 @@ async def find_starts(
     if not tps:
         return {}
     ends = await consumer.highwaters(*tps)
+    check_read(topic, {tp.partition: end for tp, end in ends.items()}, read)
     commits = await consumer.committed(tps)
     fresh = [tp for tp in tps if tp not in commits]
     if fresh:

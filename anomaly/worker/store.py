@@ -66,6 +66,10 @@ class RunStateStore(Store[bytes, bytes]):
             runs = self.partitions[partition] = IdlePartition(partition, {}, self.file)
         return runs
 
+    def read(self, partitions: Iterable[int]) -> dict[int, int]:
+        """How far each partition's log has been read, as its runs show."""
+        return {partition: self.runs(partition).read for partition in partitions}
+
     def persisted_offset(self, tp: TP) -> int | None:
         """Where recovery may start: a partition that stays here is not read again from its beginning."""
         return self._offsets.get(tp)

@@ -11,6 +11,7 @@ import contextlib
 import enum
 import threading
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from anomaly.broker import HOST
@@ -44,6 +45,8 @@ class Link:
         self.proxy = proxy
         self.writers = (client, broker)
         self.to_coordinator = False
+        self.client_port: int = client.get_extra_info("peername")[1]
+        self.answered_bytes = 0
 
     def abort(self) -> None:
         """Close both ends."""
@@ -92,6 +95,11 @@ class Proxy:
     def set(self, mode: Mode) -> None:
         """From now on the network does this; `Mode.OPEN` heals it."""
         self._call(self._set(mode))
+
+    def bytes_to(self, pid: int) -> int:
+        """What a process has been sent over the connections that it has now."""
+        ports = _ports_of(pid)
+        return sum(link.answered_bytes for link in list(self._links) if link.client_port in ports)
 
     async def changed(self) -> None:
         """Return at the next change of the mode."""
@@ -155,6 +163,16 @@ class Proxy:
             link.abort()
 
 
+def _ports_of(pid: int) -> set[int]:
+    """The local ports of a process's TCP connections over IPv4."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            inodes.add(descriptor.readlink().name.removeprefix("socket:[").removesuffix("]"))
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
 async def _requests(link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
@@ -171,5 +189,6 @@ async def _answers(link: Link, reader: asyncio.StreamReader, writer: asyncio.Str
     with contextlib.suppress(ConnectionError):
         while piece := await reader.read(CHUNK):
             await link.passage(request=False)
+            link.answered_bytes += len(piece)
             writer.write(piece)
             await writer.drain()
