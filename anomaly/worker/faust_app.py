@@ -26,6 +26,7 @@ def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
         broker_credentials=_credentials(settings.connection),
         datadir=settings.data_dir,
         store="memory://",  # the changelog is the truth
+        table_standby_replicas=0,  # the store forgets what is not ours; a standby's states would be read with holes
         web_enabled=False,  # /metrics and the rest are ours
         topic_partitions=partitions,
         topic_allow_declare=False,  # preflight made them; without CREATE Faust would not start
