@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,17 @@ from tests.worker.topic_tools import Client, step
 SOON = Pacing(look=0.01, acknowledgement=5.0, first_backoff=0.05, longest_backoff=0.5, closing_backoff=0.05)
 CERTIFICATE_SECONDS = 15.0
 TOKEN_SECONDS = 10.0
+
+
+# aiokafka leaves a connection that the broker ended to the garbage collector, which closes it with a warning.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """That garbage goes with its own test, and not in the next one."""
+    yield
+    gc.collect()
 
 
 def write_anew(path: Path, text: str) -> None:
