@@ -122,7 +122,7 @@ class PartitionMonitor:
             )
         try:
             message = codec.decode(record.value or b"", seconds)
-        except RecordError:
+        except (RecordError, MemoryError):
             raise
         except Exception as error:  # an error of ours must not end the worker either
             raise RecordError(Reason.PROCESSING_ERROR, f"decoding: {type(error).__name__}: {error}") from None
@@ -203,6 +203,8 @@ class PartitionMonitor:
                 apply_steps(state, waiting.message, source, self.limits, self.outcome)
         except RecordError as error:
             self._park(waiting.record, error.reason, error.detail)
+        except MemoryError:
+            raise  # not the record's fault: the worker ends, and the log is replayed
         except Exception as error:
             self._park(waiting.record, Reason.PROCESSING_ERROR, f"{type(error).__name__}: {error}")
             state = self.runs[state.run] = cold(state)

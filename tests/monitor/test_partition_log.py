@@ -6,6 +6,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from anomaly import codec
@@ -130,6 +131,22 @@ def test_an_error_in_one_runs_update_parks_the_record_and_starts_that_run_cold()
     assert [letter.reason for letter in outcome.dead_letters] == [Reason.PROCESSING_ERROR]
     assert partition.runs["bad"].readings == 1
     assert partition.runs["good"].readings == 5
+
+
+def test_want_of_memory_is_not_the_records_fault_and_ends_the_worker() -> None:
+    class Exhausted(dict[int, Any]):
+        def get(self, *_: Any) -> Any:
+            raise MemoryError
+
+    log = Log()
+    log.json(run="r1", step=0, loss=1.0)
+    log.json(run="r1", step=1, loss=1.0)
+    partition = monitor()
+    partition.process(log.records[:1])
+    state = partition.runs["r1"]
+    state.ranks = Exhausted(state.ranks)
+    with pytest.raises(MemoryError):
+        partition.process(log.records[1:])
 
 
 @st.composite
