@@ -14,6 +14,7 @@ from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
 from anomaly.monitor.limits import limits_of
 from anomaly.monitor.log import seconds_of
+from anomaly.monitor.monitor import PREFLIGHT
 from anomaly.monitor.restarts import Admission
 from anomaly.monitor.series import LAYER_LIMIT, SERIES_LIMIT
 from anomaly.settings import Settings
@@ -193,7 +194,7 @@ class Stream:
 
     def _count(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
         self._metrics.processing.observe(seconds)
-        self._metrics.records.inc(len(batch.records))
+        self._metrics.records.inc(len(batch.records) - outcome.counts[PREFLIGHT])
         self._metrics.bytes.inc(batch.value_bytes)
         self._metrics.values.inc(outcome.counts["values"])
         self._metrics.forwarded.inc(len(outcome.forwards))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from anomaly import codec
 from anomaly.errors import Reason
 from anomaly.monitor import Limits, PartitionMonitor, snapshot
+from anomaly.monitor.monitor import PREFLIGHT
 from anomaly.monitor.series import MAX_SIGNALS_A_RUN, SeriesTable
 from anomaly.records import Layout, LayoutMessage, StepMessage
 from anomaly.topics import home_partition
@@ -102,10 +103,10 @@ def test_a_fork_is_at_home_with_its_root() -> None:
     assert PartitionMonitor(home, 8).process([Record(0, value.encode())]).counts["judged"] == 1
 
 
-def test_what_preflight_wrote_is_skipped_uncounted() -> None:
+def test_what_preflight_wrote_is_skipped_and_said_so_that_nobody_counts_it() -> None:
     outcome = monitor().process([Record(0, b"", key=b"__preflight__", headers=(("preflight", b""),))])
     assert not outcome.dead_letters
-    assert not outcome.counts
+    assert outcome.counts == {PREFLIGHT: 1}
 
 
 def test_a_series_beyond_the_limit_is_refused_and_the_rest_judged() -> None:
