@@ -30,7 +30,9 @@ def note_message(state: RunState, rank: RankState) -> None:
     """Count a message of a rank; a rank that reports is not missing."""
     state.messages += 1
     rank.messages += 1
-    rank.arrivals = [*rank.arrivals, state.messages][-ARRIVALS:]
+    rank.arrivals.append(state.messages)
+    if len(rank.arrivals) > ARRIVALS:
+        del rank.arrivals[0]
     if rank.missing:
         rank.missing = False
         state.live = None
