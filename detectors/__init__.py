@@ -7,6 +7,7 @@ Reading order, which is the order of the data:
     levels       from a budget of false alarms to alarm levels
     lanes        functions of one number that vectorise
     kernel       the compiled judge of 16 slots: spike and shift charts
+    constants    the numbers of a slab's profiles, as its tiles need them
     slab         all series of one run, judged in one call
     climb        losses that rise slowly
     runlength    exact conditions that held too long

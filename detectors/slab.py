@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .constants import constants_of
 from .kernel import judge_tiles
-from .levels import BUDGET, shift_level, spike_level
-from .profiles import PROFILES, SHARE_EPS, Profile, Transform
-from .rows import FIELDS, LANES, NOT_MEASURED, Knob, Row
+from .levels import BUDGET
+from .profiles import PROFILES, SHARE_EPS, Transform
+from .rows import FIELDS, LANES, NOT_MEASURED, Row
 
 __all__ = ["Reading", "Slab"]
 
 _BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 _DEVIATION = 1.2533141
-_FREE_SLOPE = 1e30
-_NO_SPIKES = 1e30
 _RESTARTED = 2.0
 """Readings that a level is worth after a restart."""
 
@@ -206,7 +204,7 @@ class Slab:
         self._state = state
         if _pads.judged is self:
             _pads.judged = None
-        self._constants = _constants_of(profiles.tobytes(), self.budget)
+        self._constants = constants_of(profiles.tobytes(), self.budget)
         self.profiles = profiles
 
     def _inverse(self, transform: Transform, y: float) -> float:
@@ -219,54 +217,3 @@ class Slab:
         if transform is Transform.LOGIT:
             return min(max((power * (1.0 + SHARE_EPS) - SHARE_EPS) / (1.0 + power), 0.0), 1.0)
         return power
-
-
-class _Constants:
-    """The constants of a list of profiles; one for all runs of a layout, while one of them lives.
-
-    knobs: flat float32, 256 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
-    """
-
-    __slots__ = ("__weakref__", "knobs", "patterns")
-
-    def __init__(self, profiles: bytes, budget: float) -> None:
-        slots = len(profiles)
-        tiles = np.full((-(-slots // LANES), LANES), len(PROFILES), np.uint8)
-        tiles.reshape(-1)[:slots] = np.frombuffer(profiles, np.uint8)
-        different, patterns = np.unique(tiles, axis=0, return_inverse=True)
-        table = np.zeros((len(PROFILES) + 1, len(Knob)), np.float32)
-        table[:-1] = [_column(profile, slots, budget) for profile in PROFILES]
-        self.knobs = np.ascontiguousarray(table[different].transpose(0, 2, 1)).reshape(-1)
-        self.patterns = patterns.reshape(-1).astype(np.int32)
-
-
-_known_constants: WeakValueDictionary[tuple[bytes, float], _Constants] = WeakValueDictionary()
-
-
-def _constants_of(profiles: bytes, budget: float) -> _Constants:
-    constants = _known_constants.get((profiles, budget))
-    if constants is None:
-        constants = _known_constants[profiles, budget] = _Constants(profiles, budget)
-    return constants
-
-
-def _column(profile: Profile, slots: int, budget: float) -> list[float]:
-    """One slot's constants in the order of Knob."""
-    return [
-        float(profile.transform is Transform.LINEAR),
-        float(profile.transform is Transform.LOGIT),
-        float(profile.transform is Transform.LOG2_OVER_LR),
-        profile.level_rate,
-        profile.slope_rate,
-        profile.scale_rate,
-        profile.slack,
-        spike_level(slots, budget) * profile.caution if profile.spikes else _NO_SPIKES,
-        shift_level(slots, budget, profile.slack) * profile.caution,
-        1.0 / profile.effect_up,
-        1.0 / profile.effect_down,
-        profile.floor,
-        profile.prior,
-        float(profile.warm),
-        0.0 if profile.ratchet else _FREE_SLOPE,
-        0.0,
-    ]

@@ -10,6 +10,8 @@ Reading order, which is the order of the data:
     forks       a run that starts from what its parent knows
     restarts    new, repeated, late, or a rank that starts over
     series      which value belongs to which slot; meaning: how its signal is charted
+    placing     a layout's values in slot order
+    plain       the short way of a record that says nothing new
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb

@@ -17,6 +17,7 @@ from anomaly.monitor.limits import Limits
 from anomaly.monitor.log import Outcome
 from anomaly.monitor.missing_layers import missing_layers
 from anomaly.monitor.peers import note_message
+from anomaly.monitor.placing import in_slots, placed
 from anomaly.monitor.plain import QUIET, take_plain
 from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
@@ -27,9 +28,8 @@ from anomaly.monitor.restarts import (
     note_session,
 )
 from anomaly.monitor.rules import last_good_step
-from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RankState, RunState, SlotRecord
-from anomaly.records import Layout, StepMessage, home_key
+from anomaly.records import StepMessage, home_key
 
 MAX_WAITING_BYTES = 4 << 20
 """Of all ranks' late records, which wait in the state for what they are to be."""
@@ -47,15 +47,15 @@ def apply_steps(
             f"got {width} values a record, layout {layout.hash.hex()} has {layout.width}; send the layout that fits",
         )
     rank = _rank(state, message, limits)
-    placement = _placed(state, layout, limits)
+    placement = placed(state, layout, limits)
     for reason, refused in placement.refused:
         outcome.counts[reason] += refused * records
     note_message(state, rank)
     table, plain = state.table, 0
     for at in range(records):
         if state.table is not table:  # judging the record before has charted a series anew
-            table, placement = state.table, _placed(state, layout, limits)
-        values = _in_slots(table, placement, message.values[at])
+            table, placement = state.table, placed(state, layout, limits)
+        values = in_slots(table, placement, message.values[at])
         flags = _by_the_short_way(state, message, rank, at, values, limits)
         if flags == QUIET:
             plain += 1
@@ -208,39 +208,6 @@ def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
     if message.tags is not None:
         state.tags = message.tags
     return rank
-
-
-def _placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
-    """The layout's way into the run's slots; new series get theirs."""
-    may_grow = state.growths < limits.layouts_per_run
-    series, layers = limits.series_per_run if may_grow else 0, limits.layers_per_run
-    placement = state.table.place(layout, series, layers)
-    if placement is None:
-        state.growths += 1
-        table = state.table.larger(layout, series, layers)
-        new = table.profiles[state.table.slots :]
-        state.slab.grow(new)
-        if state.owners is not None:
-            state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
-        state.table = table
-        placement = table.place(layout, series, layers)
-        assert (
-            placement is not None
-        )  # a table that has just made room for the layout has all that it may have
-    return placement
-
-
-def _in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One record's values (float32 [layout.width]) in slot order, NOT_MEASURED where it has none."""
-    if placement.direct:
-        return values
-    in_slots = table.blank.copy()
-    if placement.refused:
-        kept = placement.index >= 0
-        in_slots[placement.index[kept]] = values[kept]
-    else:
-        in_slots[placement.index] = values
-    return in_slots
 
 
 def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
