@@ -1,4 +1,8 @@
-"""A rebalance moves only what must move: who keeps a partition reads neither its records nor its states again."""
+"""A rebalance moves only what must move: who keeps a partition does not read its records and states again.
+
+aiokafka begins to fetch a partition at its beginning while Faust is still on the way to where it goes on. That one
+fetch, a megabyte and the record that passes it, is thrown away; a kept partition's states are four megabytes here.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ from tests.worker.processes import WorkerProcess, eventually
 from tests.worker.topic_tools import Client
 
 PARTITIONS = 6
-RUNS = [f"run-{number}" for number in range(48)]
+RUNS = [f"run-{number}" for number in range(96)]
 LAYERS = 1500
 STEPS = 2
 PREFIX = "rebalance"
+FETCH_BYTES = 1 << 20
 ROOM_BYTES = 200_000
 """What heartbeats, metadata and empty fetches may take meanwhile."""
 
@@ -73,7 +78,6 @@ def test_who_keeps_a_partition_reads_nothing_of_it_again(cluster: ProxiedKafka, 
             grown = cluster.proxy.bytes_to(first.pid) - before
         assert len(newest) == len(RUNS)
         assert moved_away == 1
-        # Faust asks for each partition's last record once more.
-        assert grown < ROOM_BYTES + kept * max(newest.values())
+        assert grown < ROOM_BYTES + kept * (FETCH_BYTES + max(newest.values()))
         assert sum(newest.values()) > 5 * grown
         assert judged(first) - judged_before <= 1  # what the third one wrote as a test
