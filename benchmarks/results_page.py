@@ -3,7 +3,7 @@
 ``make bench`` owns the section ``bench``. Another command that has figures to keep ends with::
 
     from benchmarks.results_page import replace_section
-    replace_section("chaos", "| seed | scenario | …")      # or "fuzz"; any Markdown, machine and command included
+    replace_section("chaos", "| seed | scenario | …")      # any Markdown, machine and command included
 
 The text stands between ``<!-- begin chaos -->`` and ``<!-- end chaos -->`` in RESULTS.md; headings outside the markers
 are written by hand. A new section needs its two markers in the page first.

@@ -14,6 +14,8 @@ from types import FrameType
 
 import msgspec
 
+from benchmarks.machine import describe
+from benchmarks.results_page import replace_section
 from tests.chaos.clusters import ProxiedKafka
 from tests.chaos.scenario import Scenario, draw
 from tests.chaos.stage import Stage
@@ -104,15 +106,33 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # or the brokers would stay
     print(COLUMNS, flush=True)
-    failed = []
-    for row in campaign(range(options.first_seed, options.first_seed + options.seeds), options.fresh):
-        print(
-            " ".join(cell.rjust(len(name)) for cell, name in zip(row.cells, COLUMNS.split(), strict=True)),
-            flush=True,
-        )
-        if not row.exact:
-            failed.append(row.seed)
-            print("\n".join(f"    {problem}" for problem in row.problems), flush=True)
-            print(f"    alone: make chaos SEEDS=1 FIRST_SEED={row.seed}", flush=True)
-    print(f"{options.seeds - len(failed)} of {options.seeds} exact")
-    return 1 if failed else 0
+    rows: list[Row] = []
+    try:
+        for row in campaign(range(options.first_seed, options.first_seed + options.seeds), options.fresh):
+            rows.append(row)
+            _print(row)
+    finally:
+        exact = f"{sum(row.exact for row in rows)} of {len(rows)} exact"
+        asked = "" if len(rows) == options.seeds else f"; interrupted, {options.seeds} were asked for"
+        print(exact + asked)
+        if rows:
+            command = f"`make chaos SEEDS={options.seeds} FIRST_SEED={options.first_seed}`"
+            replace_section("chaos", f"**{exact}** ({command}{asked})\n\n{_markdown(rows)}")
+    return 0 if all(row.exact for row in rows) else 1
+
+
+def _print(row: Row) -> None:
+    cells = (cell.rjust(len(name)) for cell, name in zip(row.cells, COLUMNS.split(), strict=True))
+    print(" ".join(cells), flush=True)
+    if not row.exact:
+        print("\n".join(f"    {problem}" for problem in row.problems), flush=True)
+        print(f"    alone: make chaos SEEDS=1 FIRST_SEED={row.seed}", flush=True)
+
+
+def _markdown(rows: list[Row]) -> str:
+    """For RESULTS.md: the machine, and the table by seed."""
+    machine = "\n".join(f"- {line}" for line in describe("Apache Kafka, one and three brokers"))
+    names = COLUMNS.split()
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(row.cells)} |" for row in sorted(rows, key=lambda row: row.seed)]
+    return f"{machine}\n\n" + "\n".join(lines)

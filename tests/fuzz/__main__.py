@@ -12,6 +12,8 @@ import time
 import warnings
 from pathlib import Path
 
+from benchmarks.machine import describe
+from benchmarks.results_page import replace_section
 from tests.fuzz.stream import Found, Stream
 
 LOOKS = 10
@@ -26,6 +28,7 @@ def rss_mib() -> float:
 def main(count: int, seed: int) -> int:
     """Fuzz, print, return the exit code."""
     warnings.simplefilter("error")
+    lines: list[str] = []
     parts = ((1, count - count // 5), (3, count // 5))
     broken = 0
     for partitions, records in parts:
@@ -38,19 +41,29 @@ def main(count: int, seed: int) -> int:
                 f"RSS {rss_mib():,.0f} MiB, problems {found.fates['problems']}",
                 flush=True,
             )
-        _print(stream.found)
+        rate = found.records / seconds
+        lines.append(
+            f"{partitions} partitions, {found.records:,} records, {rate:,.0f}/s, RSS {rss_mib():,.0f} MiB"
+        )
+        lines += _lines(stream.found)
+        print("\n".join(_lines(stream.found)))
         broken += stream.found.fates["problems"]
+    _keep("fuzz", f"make fuzz N={count} SEED={seed}", lines)
     return 1 if broken else 0
 
 
-def _print(found: Found) -> None:
-    print(
+def _lines(found: Found) -> list[str]:
+    lines = [
         f"  good records {found.good:,}; transitions {found.transitions:,}; passed over {found.passed_over:,}"
-    )
-    for fate, number in found.fates.most_common():
-        print(f"  {fate:24} {number:>12,}")
-    for problem in found.problems:
-        print(f"  PROBLEM: {problem}")
+    ]
+    lines += [f"  {fate:24} {number:>12,}" for fate, number in found.fates.most_common()]
+    return lines + [f"  PROBLEM: {problem}" for problem in found.problems]
+
+
+def _keep(section: str, command: str, lines: list[str]) -> None:
+    """In RESULTS.md, with the machine."""
+    machine = [f"- {line}" for line in describe("Apache Kafka" if section == "fuzz-kafka" else "none")]
+    replace_section(section, "\n".join([f"`{command}`", "", *machine, "", "```", *lines, "```"]))
 
 
 def through_kafka(count: int, seed: int) -> int:
@@ -61,16 +74,14 @@ def through_kafka(count: int, seed: int) -> int:
     with ApacheKafka(heap="1g") as server, tempfile.TemporaryDirectory() as folder:
         seen = fuzz_kafka(server.bootstrap_servers, "fuzz", Path(folder), count, seed)
     rate = seen.sent / seen.seconds
-    print(
-        f"{seen.sent:,} records through Kafka in {seen.seconds:.0f} s, {rate:,.0f}/s, {seen.transitions:,} transitions"
-    )
-    print(
-        f"  worker's peak RSS: {seen.peak_mib['before']:,.0f} MiB before, {seen.peak_mib['after']:,.0f} MiB after"
-    )
-    for reason, number in seen.parked.most_common():
-        print(f"  {reason:24} {number:>12,}")
-    for problem in seen.problems:
-        print(f"  PROBLEM: {problem}")
+    lines = [
+        f"{seen.sent:,} records through Kafka in {seen.seconds:.0f} s, {rate:,.0f}/s, {seen.transitions:,} transitions",
+        f"  worker's peak RSS: {seen.peak_mib['before']:,.0f} MiB before, {seen.peak_mib['after']:,.0f} MiB after",
+    ]
+    lines += [f"  {reason:24} {number:>12,}" for reason, number in seen.parked.most_common()]
+    lines += [f"  PROBLEM: {problem}" for problem in seen.problems]
+    print("\n".join(lines))
+    _keep("fuzz-kafka", f"make fuzz-kafka N={count} SEED={seed}", lines)
     return 1 if seen.problems else 0
 
 
