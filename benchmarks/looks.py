@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from benchmarks.processes import Worker
 from benchmarks.reference.meter import WARM_UP
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
+"""A look is a scrape of /metrics, which the worker pays for in what is measured; Prometheus asks every 15 s."""
 
 
 def cost(
