@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from confluent_kafka import Producer as ConfluentProducer
 from numpy.typing import NDArray
 
@@ -245,6 +245,19 @@ def read_plan(path: str) -> ProducerPlan:
     return msgspec.json.decode(Path(path).read_bytes(), type=ProducerPlan)
 
 
+async def _started(servers: str) -> AIOKafkaProducer:
+    """Connected, however long the brokers are away: a job is started again while they are down, too."""
+    while True:
+        producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=8 << 20)
+        try:
+            await producer.start()
+        except KafkaConnectionError:
+            await producer.stop()
+            await asyncio.sleep(RESEND_SECONDS)
+        else:
+            return producer
+
+
 async def main(plan_file: str, servers: str, topic: str, progress: str, start: str) -> None:
     """One life of the process."""
     plan = read_plan(plan_file)
@@ -253,8 +266,7 @@ async def main(plan_file: str, servers: str, topic: str, progress: str, start: s
     if plan.library == "confluent":
         await produce(plan, Confluent(servers, topic), Progress(progress), int(start))
         return
-    producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=8 << 20)
-    await producer.start()
+    producer = await _started(servers)
     try:
         await produce(plan, Aiokafka(producer, topic), Progress(progress), int(start))
     finally:
