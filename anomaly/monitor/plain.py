@@ -39,11 +39,12 @@ def take_plain(
     Returns `QUIET`: it is done. Else the record must go the long way: None if nothing has changed; the slab's flags if
     the slab has judged it, and nothing else has changed.
     """
-    before = rank.step
+    before, newest = rank.step, state.newest_step
     if (
         before is None
+        or newest is None
         or not before < step < before + _SPARSE
-        or step <= (state.newest_step or before)
+        or step <= newest
         or not _is_settled(state, rank)
         or admission_of(rank, session, sequence, step) is not Admission.JUDGED
     ):

@@ -96,6 +96,19 @@ def test_the_short_way_changes_no_bit_of_state_and_no_transition(seed: int) -> N
     assert found.counts == expected.counts
 
 
+def test_steps_that_go_back_within_a_session_stay_behind_the_newest_which_is_0() -> None:
+    steps = [*range(-40, 1), -5, -3, -2]
+    log = log_of(
+        {**healthy(abs(at)), "run": "r1", "step": at, "session": 7, "sequence": n}
+        for n, at in enumerate(steps)
+    )
+    short, long = monitor(), monitor(limits=LONG_WAY)
+    short.process(log.records)
+    long.process(log.records)
+    assert short.runs["r1"].newest_step == 0
+    assert states(short) == states(long)
+
+
 def test_incidents_come_and_go_in_most_of_these_logs() -> None:
     """Logs in which nothing happens would show little."""
     ended = [{each.status for _, each in monitor().process(_log(seed).records).transitions} for seed in SEEDS]
