@@ -1,6 +1,7 @@
 """``python -m benchmarks.detection.scoreboard``: how well faults are found on a part of the corpus.
 
 ``--ours`` is the quick form: our monitor alone, printed and kept nowhere; results of unchanged code are remembered.
+``--public`` does the same on the public logs, in `--data` (or the environment's PUBLIC_LOGS).
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.detection import ours, told
+from anomaly.incidents.transition import Transition
+from benchmarks.detection import ours, public_logs, told, told_public
 from benchmarks.detection.labels import Trace, traces
-from benchmarks.detection.scoring import RunScore, score
+from benchmarks.detection.scoring import RunScore, pages, score
 
 PARTS = ("develop", "validate", "test")
 CORPUS = ours.ROOT / ".cache" / "corpus"
+PUBLIC = ours.ROOT.parent / "shared" / "data"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. 0; 2 where there is no corpus."""
     chosen = _options(arguments)
+    if chosen.public:
+        return _public(chosen)
     wanted = _chosen(traces(chosen.corpus / chosen.part), chosen)
     if not wanted:
         print(f"no runs to score in {chosen.corpus / chosen.part}; make them: make corpus", file=sys.stderr)
@@ -41,6 +46,27 @@ def scores_of_ours(wanted: Sequence[Trace], budget: float | None, processes: int
     """Our monitor's scores; `budget` in false warnings per million steps, None for the one that it ships with."""
     raised = ours.raised([trace.file for trace in wanted], budget, processes=processes)
     return [score(trace.label, each) for trace, each in zip(wanted, raised, strict=True)]
+
+
+def public_scores(folder: Path, budget: float | None, processes: int) -> list[public_logs.PublicScore]:
+    """Our monitor's scores on the public logs in `folder`."""
+    files = public_logs.pieces(folder, ours.ROOT / ".cache" / "public")
+    raised: dict[str, list[Transition]] = {}
+    for transitions in ours.raised(files, budget, processes=processes):
+        for transition in transitions:
+            raised.setdefault(transition.run, []).append(transition)
+    return [public_logs.score(run, pages(raised.get(run.run, ()))) for run in public_logs.read(folder)]
+
+
+def _public(chosen: argparse.Namespace) -> int:
+    if not (chosen.data / "public_runs.parquet").exists():
+        print(f"no public_runs.parquet in {chosen.data}; say where it is with --data", file=sys.stderr)
+        return 2
+    scores = public_scores(chosen.data, chosen.budget, chosen.processes)
+    if not chosen.quiet:
+        print(told_public.lists(scores), end="\n\n")
+    print(told_public.summary(scores))
+    return 0
 
 
 def report(runs: Sequence[RunScore], quiet: bool) -> str:
@@ -76,6 +102,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--corpus", type=Path, default=Path(os.environ.get("CORPUS") or CORPUS), metavar="FOLDER"
     )
     parser.add_argument("--ours", action="store_true", help="our monitor alone, printed and kept nowhere")
+    parser.add_argument("--public", action="store_true", help="the same on the public logs")
+    data = Path(os.environ.get("PUBLIC_LOGS") or PUBLIC)
+    parser.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where the public logs are")
     parser.add_argument("--budget", type=float, help="false warnings per million steps; default: as shipped")
     parser.add_argument("--runs", default="*", metavar="PATTERN", help="only runs whose names match")
     parser.add_argument("--fault", default="", metavar="CODE", help="only runs with this fault, or `healthy`")
@@ -83,7 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quiet", action="store_true", help="without the lists")
     parser.add_argument("--processes", type=int, default=ours.PROCESSES)
     chosen = parser.parse_args(arguments)
-    if not chosen.ours or chosen.part == "test":
+    if not (chosen.ours or chosen.public) or chosen.part == "test":
         parser.error("only --ours on develop or validate so far")
     return chosen
 
