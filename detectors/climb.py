@@ -13,12 +13,13 @@ Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the 
     ascent      = m_8 - best - the largest jump over one or two blocks since the best (which is slowly forgotten)
     raw         = min(rise / (2.5 noise sqrt 7), rise / effect, (m_8 - best) / effect)
                   or, where that is more, min(ascent / (5 noise), ascent / (2 effect))
-    ratio       = raw / max(1, 1.5 tail) / evidence             |ratio| >= 1 is an alarm; held until the next block
+    ratio       = gain raw / max(1, 1.5 tail) / evidence        |ratio| >= 1 is an alarm; held until the next block
 
 with effect = 0.12 log2, or 3 times the mean |x_t - x_(t-1)|; tail is the largest raw of the excursions that ended,
 slowly forgotten.  The first verdict falls at the end of the 14th block of a scale.
 
-Knobs: `evidence` (2.0 asks for twice the rise).  False alarms: 0 in 13 million readings of healthy simulated losses
+Knobs: `evidence` (2.0 asks for twice the rise); `gain`, from the budget (levels.py;
+1 at the default).  False alarms: 0 in 13 million readings of healthy simulated losses
 that fall, jump at data mixes, echo (0.9) or have heavy tails; about 15 per million on a loss whose level itself
 wanders by 2 % a reading.  Delay for a climb by a factor of two over 100 / 300 / 1,000 readings, in a loss with
 5 % noise: about 50 / 150 / 800; with 20 % noise most of the quick ones are missed.
@@ -76,6 +77,7 @@ class Climb:
     """
 
     def __init__(self, series: int) -> None:
+        self.gain = 1.0
         self._state = np.zeros((series, _WIDTH))
         self._x = np.zeros(series, np.float32)
         self.since = np.zeros(series, np.int64)
@@ -94,7 +96,7 @@ class Climb:
         """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
         self._x[:] = x
         found: bool
-        found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence)
+        found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence, self.gain)
         return found
 
     def expected(self, series: int) -> float:
@@ -111,7 +113,7 @@ class Climb:
                 self._state[:, at + field] = 0.0
 
     def dump(self) -> bytes:
-        """The state; the number of series is its length."""
+        """The state; the number of series is its length, the gain is not in it."""
         return self._state.tobytes()
 
     @classmethod
@@ -127,7 +129,7 @@ class Climb:
 
 
 @njit(cache=True, error_model="numpy")
-def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> tuple[bool, bool]:
+def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float, gain: float) -> tuple[bool, bool]:
     found, due = False, False
     for s in range(x.size):
         _learn(state[s], np.float64(x[s]))
@@ -136,7 +138,7 @@ def _judge(state: Any, x: Any, ratio: Any, since: Any, evidence: float) -> tuple
         for scale in range(len(BLOCKS)):
             at = _HEAD + scale * _SPAN
             tail = TAIL_FACTOR * state[s, at + _TAIL]
-            value = state[s, at + _RAW] / (tail if tail > 1.0 else 1.0)
+            value = gain * state[s, at + _RAW] / (tail if tail > 1.0 else 1.0)
             if value > ratio[s]:
                 ratio[s] = value
                 since[s] = int(state[s, at + _SINCE])

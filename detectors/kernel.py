@@ -13,7 +13,8 @@ Formula, per slot, letters as in the code; judge first, learn after:
     c      = evidence (1 + 40 / (n + 8)),  s = c (1 + (60 / (n + 8))^2): runs drift most after their start
     departure = fast - level - slope, on the side of the sum; no shift while the sum is older than n / 3 readings
 
-Both are at most departure / effect (for spike: m deviations / effect), signed upwards; |ratio| >= 1 is an alarm.
+Both are at most departure / effect (for spike: m deviations / effect), then multiplied by the chart's gain (1 at the
+default budget, by theory's tails; levels.py), signed upwards; |ratio| >= 1 is an alarm.
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
 level, slope: a least-squares line over the first readings, then fading memory; scale: mean |innovation|, clipped,
 from a prior worth 8 readings.  The reference is not learned while the sum is beyond h / 4, for at most 150
@@ -21,7 +22,7 @@ readings and a quarter of those known (a series that has always drifted is follo
 back; an alarm that lasts 30 readings starts it again at the fast mean, worth 8 readings.  So a run that goes on at a
 new level is learned, and quiet, within 100 readings.
 
-Knobs: profiles.py (per kind), levels.py (design and h from the budget), `evidence` (2 asks for twice as much).
+Knobs: profiles.py (per kind), levels.py (slots, budget, tails: design, h, gains), `evidence` (2: twice as much).
 False alarms: none or one in 5,000 steps of 1,000 slots for 24 of 28 simulated healthy families; the other four
 wander by a fault's height (tests/detectors/test_run_length.py prints them).
 Sibling: climb.py for losses that rise within their noise; runlength.py for exact conditions.
@@ -50,6 +51,7 @@ F = np.float32
 _I = np.int32
 _W = LANES
 _TILE = FIELDS * LANES
+_KNOBS = len(Knob) * LANES
 
 _ZERO, _ONE, _TWO, _HALF = F(0.0), F(1.0), F(2.0), F(0.5)
 _DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
@@ -77,6 +79,7 @@ _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_
     int(knob) * _W for knob in list(Knob)[:8]
 )
 _K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
+_K_SPIKE_GAIN, _K_SHIFT_GAIN = (int(knob) * _W for knob in list(Knob)[15:])
 
 
 @njit(cache=True, error_model="numpy")
@@ -123,6 +126,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         tail = state[_TAIL + i]
         spike_level = most(knobs[_K_SPIKE + i], _TAIL_FACTOR * tail) * caution
         ratio = m * least(_ONE / spike_level, deviation * (per_up if z > _ZERO else per_down))
+        ratio *= knobs[_K_SPIKE_GAIN + i]
         spike_ratio = (ratio if z > _ZERO else -ratio) if ready else _ZERO
 
         # shift: CUSUM of whitened z
@@ -147,6 +151,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         ratio = least(
             abs(total) * (_ONE / shift_level), departure * least(own, per_up if total > _ZERO else per_down)
         )
+        ratio *= knobs[_K_SHIFT_GAIN + i]
         known = state[_AGE + i] * _THREE <= n
         shift_ratio = (ratio if total > _ZERO else -ratio) if ready & known else _ZERO
 
@@ -229,17 +234,17 @@ def judge_tiles(
 ) -> Any:
     """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
 
-    state: flat [tiles * 256].  knobs: flat, 256 for each different tile.  patterns: int32 [tiles], which of those a
+    state: flat [tiles * 256].  knobs: flat, 272 for each different tile.  patterns: int32 [tiles], which of those a
     tile has.  pads: [4, tiles * 16 or more], the record in its first row; z, spike and shift are written to the
     others.  work: flat [5 * 16].
     """
     flags, worst = _I(0), _ZERO
     for t in range(patterns.size):
-        first, pattern = t * _W, patterns[t] * _TILE
+        first, pattern = t * _W, patterns[t] * _KNOBS
         for i in range(_W):
             work[i] = pads[0, first + i]
         _judge_tile(
-            state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _TILE], work, evidence, offset
+            state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _KNOBS], work, evidence, offset
         )
         for i in range(_W):
             pads[1, first + i] = work[_Z + i]

@@ -40,7 +40,7 @@ class Row(IntEnum):
 
 
 class Knob(IntEnum):
-    """One row of a tile's constants, derived from the slots' profiles; same shape as the state."""
+    """One row of a tile's constants, derived from the slots' profiles and the run's levels."""
 
     LINEAR = 0  # 1 = transform is LINEAR
     LOGIT = 1  # 1 = transform is LOGIT
@@ -57,7 +57,8 @@ class Knob(IntEnum):
     PRIOR = 12
     WARM = 13
     TOP_SLOPE = 14  # greatest slope allowed: 0 for a ratchet
-    SPARE = 15
+    SPIKE_GAIN = 15  # factor on the spike chart's ratio: 1 at the default budget, by theory's tails
+    SHIFT_GAIN = 16  # the same for the shift chart
 
 
 class Flag(IntFlag):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .constants import constants_of
 from .kernel import judge_tiles
-from .levels import BUDGET
+from .levels import Levels
 from .profiles import PROFILES, SHARE_EPS, Transform
 from .rows import FIELDS, LANES, NOT_MEASURED, Row
 
@@ -70,13 +70,13 @@ class Slab:
     `spike` and `shift` are the statistic over its alarm level, signed upwards: |ratio| >= 1 is an alarm; `worst` is
     the largest of them all by magnitude.  `z` is the reading alone, in deviations: for breadth over layers and for
     readings that stand for many steps.
-    budget: false warnings per million steps that all slots together may give (levels.py).
+    levels: the budget that all slots together have, and the tails it is spent by (levels.py).
     """
 
-    __slots__ = ("_constants", "_offset", "_state", "budget", "profiles", "worst")
+    __slots__ = ("_constants", "_offset", "_state", "levels", "profiles", "worst")
 
-    def __init__(self, profiles: NDArray[np.uint8], budget: float = BUDGET) -> None:
-        self.budget = budget
+    def __init__(self, profiles: NDArray[np.uint8], levels: Levels | None = None) -> None:
+        self.levels = levels or Levels()
         self.worst = 0.0
         self._offset = 0.0
         self._state = np.zeros(0, np.float32)
@@ -108,6 +108,11 @@ class Slab:
     def grow(self, profiles: NDArray[np.uint8]) -> None:
         """Append slots with these profiles (uint8 [m]); what is known stays, verdicts are emptied."""
         self._adopt(np.concatenate([self.profiles, np.asarray(profiles, np.uint8)]))
+
+    def judge_by(self, levels: Levels) -> None:
+        """Judge by other levels from now on; what is known stays."""
+        self.levels = levels
+        self._adopt(self.profiles)
 
     def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0) -> int:
         """Judge one record, then learn it; returns the Flag bits of all slots together.
@@ -175,13 +180,13 @@ class Slab:
         )
 
     def dump(self) -> bytes:
-        """The state; profiles and budget are not in it."""
+        """The state; profiles and levels are not in it."""
         return self._state.tobytes()
 
     @classmethod
-    def load(cls, profiles: NDArray[np.uint8], state: bytes, budget: float = BUDGET) -> Slab:
+    def load(cls, profiles: NDArray[np.uint8], state: bytes, levels: Levels | None = None) -> Slab:
         """A slab that continues exactly as the dumped one; ValueError if the state is not of these profiles."""
-        slab = cls(profiles, budget)
+        slab = cls(profiles, levels)
         if len(state) != slab._state.nbytes:
             raise ValueError(
                 f"state of {len(slab)} slots must have {slab._state.nbytes} bytes, got {len(state)}; "
@@ -204,7 +209,7 @@ class Slab:
         self._state = state
         if _pads.judged is self:
             _pads.judged = None
-        self._constants = constants_of(profiles.tobytes(), self.budget)
+        self._constants = constants_of(profiles.tobytes(), self.levels)
         self.profiles = profiles
 
     def _inverse(self, transform: Transform, y: float) -> float:

@@ -79,6 +79,7 @@ def _gradients(state: RunState, numbers: list[int], stacked: NDArray[np.float32]
     table = state.table
     slots = table.slots_of(("grad_norm", "grad_norm_total"))
     scores, effects = leave_one_out(stacked[:, slots])
+    scores *= state.slab.levels.gain("peers")
     out = (np.abs(scores) >= OUTLIER_Z) & (np.abs(effects) >= OUTLIER_EFFECT)
     standing = [number for at, number in enumerate(numbers) if out[at].any()]
     lasting = _in_a_row(state, "gradient", numbers, standing, OUTLIER_IN_A_ROW)

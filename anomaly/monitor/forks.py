@@ -31,8 +31,9 @@ def forked(state: RunState, parent: RunState) -> RunState:
     assert fork is not None
     state.readings = parent.readings
     state.table = parent.table
-    state.slab = Slab.load(parent.slab.profiles, parent.slab.dump(), state.slab.budget)
+    state.slab = Slab.load(parent.slab.profiles, parent.slab.dump(), state.slab.levels)
     state.climb = Climb.load(parent.climb.dump())
+    state.climb.gain = parent.climb.gain
     state.repeats = RunLength.load(parent.repeats.dump(), REPEATS)
     state.saved_watchers = {
         **parent.saved_watchers,

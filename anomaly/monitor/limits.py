@@ -11,8 +11,9 @@ import msgspec
 from anomaly.errors import Reason, RecordError, SettingsError
 from anomaly.records import MAX_EVENTS, Event, Layout
 from anomaly.topics import DAY_SECONDS, INCIDENTS_LONGER_DAYS
-from detectors.levels import BUDGET
+from detectors.levels import BUDGET, Levels
 from detectors.river_watch import RiverWatch
+from detectors.tails import NO_TAILS, Tails
 
 if TYPE_CHECKING:
     from anomaly.settings import Settings
@@ -71,7 +72,14 @@ class Limits:
     forgotten_ms: int = 14 * DAY_MS
     """Nothing at all is known of a run this long after its last record."""
     false_warnings_per_million_steps: float = BUDGET
+    tails: Tails = NO_TAILS
+    """Measured on a team's own healthy runs; they stand above those that the package ships."""
     watches: tuple[Watch, ...] = ()
+
+    @property
+    def levels(self) -> Levels:
+        """What every run is judged by."""
+        return Levels(self.false_warnings_per_million_steps, self.tails)
 
 
 def check_events(events: Sequence[Sequence[Event]], limit: int) -> None:

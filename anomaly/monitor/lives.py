@@ -28,6 +28,7 @@ from anomaly.incidents.transition import Source, Transition
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.state import Life, RunState, Timers
 from anomaly.records import LayoutMessage, StepMessage
+from detectors.levels import Levels
 
 BRIEF_READINGS = 10
 """A run that never had more readings nor an incident is forgotten as soon as a finished one is closed: a producer that
@@ -79,6 +80,7 @@ class Lives:
         self._runs = runs
         self._away = away
         self._limits = limits
+        self.levels = limits.levels
         self._full_until = -1.0
         """There was no room when it was last counted, and by the clock nobody leaves before this."""
 
@@ -93,6 +95,7 @@ class Lives:
         if state is None:
             state = self._away.bring(run)
             if state is not None:
+                state.judge_by(self.levels)
                 self._runs[run] = state
         return state
 
@@ -111,7 +114,7 @@ class Lives:
                 "have; use fewer run ids, or raise max_runs_per_partition",
             )
         state = self._runs[message.run] = RunState(message.run, message.fork)
-        state.slab.budget = self._limits.false_warnings_per_million_steps
+        state.judge_by(self.levels)
         state.life = Life(born=offset, past=[] if known is None else _past(known.life))
         state.forks = [] if known is None else known.forks
         self.lived(state)
@@ -192,7 +195,7 @@ def _timers_of(state: RunState) -> Timers | None:
 
 
 def reopened(
-    state: RunState, time: float | None, source: Source, budget: float
+    state: RunState, time: float | None, source: Source, levels: Levels
 ) -> tuple[RunState, list[Transition]]:
     """A closed run whose next record came: the next attempt, which knows nothing; and what was open is resolved."""
     moment = Moment(state.newest_step or 0, 0, state.attempt, time, source, tags=state.tags)
@@ -210,13 +213,13 @@ def reopened(
         saved=state.saved,
         forks=state.forks,
     )
-    fresh.slab.budget = budget
+    fresh.judge_by(levels)
     return fresh, transitions
 
 
-def cold(state: RunState) -> RunState:
+def cold(state: RunState, levels: Levels) -> RunState:
     """A run that starts cold: its incidents, attempt and ordinals stay, what was learned goes."""
-    return RunState(
+    fresh = RunState(
         state.run,
         state.fork,
         offset=state.offset,
@@ -232,10 +235,12 @@ def cold(state: RunState) -> RunState:
         saved=state.saved,
         forks=state.forks,
     )
+    fresh.judge_by(levels)
+    return fresh
 
 
 def smaller(state: RunState) -> RunState:
     """A run whose state is too large to be saved: it starts cold, without layouts and tags, which come again."""
-    fresh = cold(state)
+    fresh = cold(state, state.slab.levels)
     fresh.layouts, fresh.tags = {}, None
     return fresh

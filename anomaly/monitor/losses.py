@@ -14,7 +14,7 @@ from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import REPEATED, RunState
 from anomaly.records import MILLIONTHS, step_number
-from detectors.levels import spike_level
+from detectors.levels import BUDGET, spike_level
 
 CLIMBING = ("loss", "eval_loss")
 _CLIMB_KINDS = {"loss": "loss_divergence", "eval_loss": "eval_regression"}
@@ -81,7 +81,9 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
 def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> list[Alarm]:
     """F32 where a reading stands for many `steps`: nothing is known of those between, and they share their budget."""
     z = float(state.slab.z[slot])
-    level = spike_level(1, state.slab.budget * min(steps, MOST_STEPS)) * caution(state)
+    share = float(min(steps, MOST_STEPS))
+    gain = state.slab.levels.gain("sparse_spike", "loss", steps=share)
+    level = spike_level(1, BUDGET * share) * caution(state) / gain
     if z < level or state.slab.learned(slot) < SPARSE_WARM_READINGS:
         return []
     reading = state.slab.describe(slot)

@@ -45,6 +45,8 @@ class PartitionMonitor:
         self.limits = limits or Limits()
         self.runs: dict[str, RunState] = {} if runs is None else runs
         self.lives = Lives(self.runs, away or Nowhere(), self.limits, clock)
+        for state in self.runs.values():
+            state.judge_by(self.lives.levels)
         self.outcome = Outcome()
         self._held = HeldRuns()
 
@@ -159,8 +161,8 @@ class PartitionMonitor:
 
     def _reopened(self, state: RunState, record: LogRecord) -> RunState:
         time = seconds_of(record.timestamp)
-        budget = self.limits.false_warnings_per_million_steps
-        fresh, transitions = reopened(state, time, Source(self.partition, record.offset), budget)
+        source = Source(self.partition, record.offset)
+        fresh, transitions = reopened(state, time, source, self.lives.levels)
         key = home_key(state.run, state.fork)
         self.outcome.transitions += [(key, each) for each in transitions]
         self.runs[state.run] = fresh
@@ -210,7 +212,7 @@ class PartitionMonitor:
             raise  # not the record's fault: the worker ends, and the log is replayed
         except Exception as error:
             self._park(waiting.record, Reason.PROCESSING_ERROR, f"{type(error).__name__}: {error}")
-            state = self.runs[state.run] = cold(state)
+            state = self.runs[state.run] = cold(state, self.lives.levels)
         self._applied(waiting, state)
 
     def _applied(self, waiting: Held, state: RunState) -> None:

@@ -33,6 +33,7 @@ from anomaly.monitor.state import (
 )
 from anomaly.records import Fork, Layout, shared
 from detectors.climb import Climb
+from detectors.levels import Levels
 from detectors.runlength import RunLength
 from detectors.slab import Slab
 
@@ -53,6 +54,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     series: SeriesNames
     budget: float
     slab: bytes
+    tails: str = ""
     fork: Fork | None = None
     attempt: int = 0
     newest_step: int | None = None
@@ -111,7 +113,8 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             run=state.run,
             marks=_Marks(state.offset, state.revision, state.origins, state.life) if marks else _Marks(),
             series=state.table.names,
-            budget=state.slab.budget,
+            budget=state.slab.levels.budget,
+            tails=state.tails,
             slab=state.slab.dump(),
             fork=state.fork,
             attempt=state.attempt,
@@ -142,7 +145,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
 
 
 def load(payload: bytes) -> RunState:
-    """The state that `dump` wrote. Raises `SnapshotError`."""
+    """The state that `dump` wrote, to be judged by the levels of whoever goes on with it. Raises `SnapshotError`."""
     try:
         _check_version(payload)
         state = _restored(_decoder.decode(payload))
@@ -204,7 +207,8 @@ def _restored(saved: _Saved) -> RunState:
         tags=saved.tags,
         layouts={layout.hash: shared(layout) for layout in saved.layouts},
         table=table,
-        slab=Slab.load(table.profiles, saved.slab, saved.budget),
+        slab=Slab.load(table.profiles, saved.slab, Levels(saved.budget)),
+        tails=saved.tails,
         growths=saved.growths,
         owners=None if saved.owners is None else np.frombuffer(saved.owners, np.int32).copy(),
         ranks=saved.ranks,

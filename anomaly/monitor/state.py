@@ -17,6 +17,7 @@ from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
+from detectors.levels import Levels
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
 from detectors.slab import Slab
@@ -178,6 +179,8 @@ class RunState:
     growths: int = 0
     """How often its series became more."""
     slab: Slab = field(default_factory=lambda: Slab(np.zeros(0, np.uint8)))
+    tails: str = ""
+    """Which measured tails it is judged by, or was when it was saved (`detectors.levels`)."""
     owners: NDArray[np.int32] | None = None
     """int32 [slots]: the rank whose values are charted, -1 for none yet; None while the run has one rank."""
     ranks: dict[int, RankState] = field(default_factory=dict)
@@ -209,6 +212,13 @@ class RunState:
     """The whole-model values of the last charted record, by signal; not in the snapshot."""
     live: Live | None = None
     """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
+
+    def judge_by(self, levels: Levels) -> None:
+        """Judge by this budget and these tails from now on; nothing changes where it is what it was."""
+        self.tails = levels.identity
+        self.climb.gain = levels.gain("climb", "loss")
+        if self.slab.levels != levels:
+            self.slab.judge_by(levels)
 
     def moment(self, record: SlotRecord) -> Moment:
         """A record as its incidents need it."""

@@ -135,7 +135,7 @@ class IdlePartition:
     def cold(self, run: str) -> RunState | None:
         """The run as it starts over from what was known of it before; None where that is nothing."""
         state = self.runs.get(run) or self.bring(run)
-        return None if state is None else cold(state)
+        return None if state is None else cold(state, state.slab.levels)
 
     def drop(self) -> None:
         """The partition leaves."""
