@@ -147,6 +147,8 @@ class Label(msgspec.Struct, frozen=True):
     fault: Fault | None = None
     second_fault: Fault | None = None
     benign: tuple[Benign, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What the run does not report; "layers": nothing of any layer."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly.incidents.transition import Transition
-from benchmarks.detection import ours, public_logs, told, told_public
+from benchmarks.detection import ours, public_logs, told, told_public, visibility
 from benchmarks.detection.labels import Trace, traces
+from benchmarks.detection.remembered import PROCESSES, ROOT
 from benchmarks.detection.scoring import RunScore, pages, score
 
 PARTS = ("develop", "validate", "test")
-CORPUS = ours.ROOT / ".cache" / "corpus"
-PUBLIC = ours.ROOT.parent / "shared" / "data"
+CORPUS = ROOT / ".cache" / "corpus"
+PUBLIC = ROOT.parent / "shared" / "data"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def scores_of_ours(wanted: Sequence[Trace], budget: float | None, processes: int) -> list[RunScore]:
     """Our monitor's scores; `budget` in false warnings per million steps, None for the one that it ships with."""
     raised = ours.raised([trace.file for trace in wanted], budget, processes=processes)
-    return [score(trace.label, each) for trace, each in zip(wanted, raised, strict=True)]
+    runs = [score(trace.label, each) for trace, each in zip(wanted, raised, strict=True)]
+    return visibility.judge(wanted, runs, processes)
 
 
 def public_scores(folder: Path, budget: float | None, processes: int) -> list[public_logs.PublicScore]:
     """Our monitor's scores on the public logs in `folder`."""
-    files = public_logs.pieces(folder, ours.ROOT / ".cache" / "public")
+    files = public_logs.pieces(folder, ROOT / ".cache" / "public")
     raised: dict[str, list[Transition]] = {}
     for transitions in ours.raised(files, budget, processes=processes):
         for transition in transitions:
@@ -110,7 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fault", default="", metavar="CODE", help="only runs with this fault, or `healthy`")
     parser.add_argument("--model", default="", help="only runs of this model")
     parser.add_argument("--quiet", action="store_true", help="without the lists")
-    parser.add_argument("--processes", type=int, default=ours.PROCESSES)
+    parser.add_argument("--processes", type=int, default=PROCESSES)
     chosen = parser.parse_args(arguments)
     if not (chosen.ours or chosen.public) or chosen.part == "test":
         parser.error("only --ours on develop or validate so far")

@@ -171,8 +171,8 @@ def _scored(
         ranks=last.ranks,
         right_kind=CODES.get(last.kind) == int(fault.code[1:]),
         right_family=last.kind in CODES and family_of(CODES[last.kind]) == fault.by_block,
-        localised=localised(fault, last.layers),
-        localised_at_once=localised(fault, page.layers),
+        localised=localised(label, fault, last.layers),
+        localised_at_once=localised(label, fault, page.layers),
         rank_named=_rank_named(fault, last.ranks, label.ranks),
         incidents=len(
             {each.incident for each in paged if each.first and fault.onset_step <= each.step < end}
@@ -181,10 +181,10 @@ def _scored(
     return FaultScore(label.run, label.model, fault, found, "")
 
 
-def localised(fault: Fault, layers: Sequence[str]) -> bool | None:
-    """Whether the first suspects hold the true layer or its block; None where the fault has neither."""
+def localised(label: Label, fault: Fault, layers: Sequence[str]) -> bool | None:
+    """Whether the first suspects hold the true layer or its block; None where the fault has neither, or the run reports none."""
     wanted = [name for name in (fault.layer, fault.block) if name]
-    if not wanted:
+    if not wanted or "layers" in label.missing:
         return None
     return any(_within(one, other) for one in layers[:SUSPECTS] for other in wanted)
 

@@ -129,6 +129,13 @@ def test_localised_is_the_layer_or_its_block_among_the_first_three(
     assert found.localised is right
 
 
+def test_nobody_can_name_a_layer_in_a_run_that_reports_none() -> None:
+    label = msgspec.structs.replace(FAULTY, missing=("layers",))
+    found = score(label, [transition(101)]).faults[0].found
+    assert found is not None
+    assert found.localised is None
+
+
 def test_what_is_named_is_read_from_the_last_state_within_the_budget() -> None:
     log = [
         transition(101, layers=("wrong",), kind="loss_divergence"),
