@@ -10,6 +10,8 @@ Reading order, which is the order of the data:
     constants    the numbers of a slab's profiles, as its tiles need them
     slab         all series of one run, judged in one call
     climb        losses that rise slowly
+    flat         losses that no longer fall
+    bumps        losses far above their last readings
     runlength    exact conditions that held too long
     peers        ranks against each other
     river_watch  any river detector on a chosen series

@@ -15,6 +15,7 @@ Reading order, which is the order of the data:
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb
+    survey      every eighth reading: what the last ones say together (history, flatness)
     peers       which ranks of a step are compared, and when; comparisons: what is compared
     missing_layers  (layer_looks) a layer that no longer reports
     timers      what only time can tell: a silent run

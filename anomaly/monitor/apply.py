@@ -185,6 +185,7 @@ def _start_over(state: RunState) -> None:
     state.context.paused = {}
     state.slab.restart()
     state.climb.restart()
+    state.history.restart()
     be_cautious(state)
 
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from anomaly.monitor.context import be_cautious
+from anomaly.monitor.history import History
 from anomaly.monitor.state import REPEATS, Context, RunState
 from anomaly.records import Fork
 from detectors.climb import Climb
+from detectors.flat import Flat
 from detectors.runlength import RunLength
 from detectors.slab import Slab
 
@@ -32,6 +34,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
     state.readings = parent.readings
     state.table = parent.table
     state.slab = Slab.load(parent.slab.profiles, parent.slab.dump(), state.slab.levels)
+    state.history = History(parent.history.saved())
     state.climb = Climb.load(parent.climb.dump())
     state.climb.gain = parent.climb.gain
     state.repeats = RunLength.load(parent.repeats.dump(), REPEATS)
@@ -49,8 +52,10 @@ def forked(state: RunState, parent: RunState) -> RunState:
         checkpoints=[step for step in known.checkpoints if step <= fork.step],
     )
     state.climb.restart()
+    state.history.restart()
     state.repeats.run[:] = 0
     if not _levels_hold(parent, fork):
+        state.history.flat = Flat()
         state.slab.restart()
     be_cautious(state)
     parent.forks = [*parent.forks, state.run]

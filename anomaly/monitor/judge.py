@@ -22,8 +22,9 @@ from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
+from anomaly.monitor.survey import note_reading, survey
 from anomaly.monitor.watches import watch_alarms
-from anomaly.records import NOT_MEASURED_BITS
+from anomaly.records import MILLIONTHS, NOT_MEASURED_BITS
 from detectors.rows import Flag
 
 _NONFINITE, _ALARM = int(Flag.NONFINITE), int(Flag.ALARM)  # plain integers: an enum's & costs a microsecond
@@ -96,6 +97,9 @@ def _chart(
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
     alarms += loss_alarms(state, model, moment, interval)
+    if model or not state.multiple_ranks:
+        note_reading(state, model, moment.step)
+        alarms += survey(state, moment, interval // MILLIONTHS)
     return flags
 
 

@@ -17,6 +17,7 @@ from anomaly.monitor.losses import SPARSE_STEPS, is_repeated, note_losses
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import is_smooth, note_lr
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState
+from anomaly.monitor.survey import note_reading
 from anomaly.records import MILLIONTHS
 from detectors.rows import Flag
 
@@ -64,6 +65,7 @@ def take_plain(
     note_session(rank, session, sequence)
     note_lr(state, model)
     note_losses(state, model)
+    note_reading(state, model, step)
     return QUIET
 
 
@@ -81,4 +83,5 @@ def _is_settled(state: RunState, rank: RankState) -> bool:
         and context.nonfinite_step is None
         and context.outcome is None
         and not context.skipped
+        and not state.history.full
     )

@@ -29,6 +29,7 @@ EXPLAINING_SIGNALS = (
     "tokens",
     "skipped",
     "loss_scale",
+    "clip_coef",
     "loss",
     "eval_loss",
     "input_hash",

@@ -17,6 +17,7 @@ import numpy as np
 
 from anomaly.errors import SnapshotError
 from anomaly.incidents.book import IncidentBook
+from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
 from anomaly.monitor.series import SeriesNames, table_of
 from anomaly.monitor.snapshot_checks import misfit
@@ -72,6 +73,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     pending: list[PendingStep] = []
     peer_runs: dict[str, list[int]] = {}
     excursions: dict[str, Excursion] = {}
+    history: SavedHistory = msgspec.field(default_factory=SavedHistory)
     climb: bytes = b""
     repeats: bytes = b""
     last_values: list[float] = []
@@ -133,6 +135,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             pending=state.pending,
             peer_runs=state.peer_runs,
             excursions=state.excursions,
+            history=state.history.saved(),
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
             last_values=[] if state.life.closed else state.last_values,
@@ -217,6 +220,7 @@ def _restored(saved: _Saved) -> RunState:
         pending=saved.pending,
         peer_runs=saved.peer_runs,
         excursions=saved.excursions,
+        history=History(saved.history),
         **_of_losses(saved),
         saved_watchers=saved.watchers,
         book=saved.book,

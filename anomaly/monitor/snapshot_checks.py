@@ -27,6 +27,7 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
     slots = state.table.slots
     yield "owners", state.owners is None or len(state.owners) == slots
     yield "losses", (len(state.climb.since), len(state.repeats.run)) == (_LOSSES, len(REPEATED))
+    yield "history", state.history.fits
     yield "last_values", len(state.last_values) == len(REPEATED)
     yield "counts", all(-1 <= getattr(state, name) < MAX_COUNT for name in _COUNTS)
     yield (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.book import IncidentBook, Moment, OpenIncident
 from anomaly.incidents.timer_book import TimerBook
 from anomaly.incidents.transition import Source
+from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
@@ -198,6 +199,8 @@ class RunState:
     repeats: RunLength = field(default_factory=lambda: RunLength(len(REPEATED), REPEATS))
     last_values: list[float] = field(default_factory=lambda: [math.nan] * len(REPEATED))
     """The last measured value of each signal in `REPEATED`."""
+    history: History = field(default_factory=History)
+    """Of the whole-model signals; `survey` looks at it."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)
     saved_watchers: dict[str, bytes] = field(default_factory=dict)
     """River watches of a snapshot that no record has asked for yet."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.climb import Climb
+from detectors.flat import Flat
 from detectors.profiles import PROFILES, profile_index
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
@@ -68,6 +69,28 @@ class Watches:
         )
 
 
+class Flats:
+    """A flatness chart for each series; a step is a reading that it learned. Equal lengths of state."""
+
+    def __init__(self, charts: list[Flat]) -> None:
+        self.charts = charts
+
+    def judge(self, x: Floats) -> NDArray[Any]:
+        return np.stack([self._judged(chart, x[at : at + 1]) for at, chart in enumerate(self.charts)], axis=1)
+
+    def _judged(self, chart: Flat, x: Floats) -> Floats:
+        step = chart.since(start=True) + chart.readings if chart.readings else 0.0
+        return np.array(chart.take(x, np.array([step])), np.float32)
+
+    def dump(self) -> bytes:
+        return b"".join(chart.dump() for chart in self.charts)
+
+    @classmethod
+    def load(cls, state: bytes) -> Flats:
+        size = len(state) // SERIES
+        return cls([Flat.load(state[at : at + size]) for at in range(0, len(state), size)])
+
+
 @dataclass(frozen=True)
 class Subject:
     name: str
@@ -105,6 +128,7 @@ def _river(detector: str, options: dict[str, Any], threshold: float | None = Non
 
 SUBJECTS: list[Subject] = [
     *(_slab(profile.name) for profile in PROFILES),
+    Subject("flat", lambda: Flats([Flat() for _ in range(SERIES)]), Flats.load, scale_free=True),
     Subject("climb", lambda: Climb(SERIES), Climb.load, scale_free=True),
     Subject(
         "run length", lambda: Small(RunLength(SERIES)), lambda s: Small(RunLength.load(s)), scale_free=False

@@ -1,0 +1,52 @@
+"""What the last readings of the loss say together: it stands still (F34), or far above where it stood (F32)."""
+
+from __future__ import annotations
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import caution
+from anomaly.monitor.history import PIECE
+from anomaly.monitor.losses import SPARSE_STEPS
+from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS, step_number
+from detectors.bumps import bump
+from detectors.flat import Z
+from detectors.levels import spike_level
+
+LASTING_READINGS = 6
+"""A rise that is back within 5 optimiser steps is transient."""
+LR_AT_REST = 0.05
+"""Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
+
+
+def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F34: the loss has been level for nearly all of the run, or never fell. `new` readings since the last look."""
+    history, context = state.history, state.context
+    loss = history.of("loss")[-new:]
+    long, start = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
+    if max(long, start) < 1 or not loss[-1] > 0:
+        return []
+    if context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr):
+        return []
+    kind = "flat_from_start" if start >= 1 else "loss_plateau"
+    first_step = round(history.flat.since(kind == "flat_from_start") * MILLIONTHS)
+    evidence = Evidence(
+        "loss", float(loss[-1]), None, max(long, start), "flat", since_step=step_number(first_step)
+    )
+    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+
+
+def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
+    """F32: the last readings of the loss all stand far above those before; one is enough if it is many `steps`."""
+    loss = state.history.of("loss")
+    lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, PIECE - 1)
+    level = spike_level(1, state.slab.budget) * caution(state)
+    ratio, expected = bump(loss, level, lasting, late)
+    if ratio < 1:
+        return []
+    first_step = int(state.history.steps[-lasting])
+    evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump", since_step=step_number(first_step))
+    kind = "loss_spike_persistent"
+    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]

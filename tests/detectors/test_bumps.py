@@ -1,0 +1,88 @@
+"""Bumps against the definition in plain Python, and on losses that have and have none."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from detectors.bumps import BEFORE, EFFECT, FLOOR, LEAST, REFERENCE, TAIL_FACTOR, bump
+from tests.detectors.series import Floats
+
+LEVEL = 10.0
+
+
+def loss(seed: int, readings: int = 64, spread: float = 0.03) -> Floats:
+    noise = np.random.default_rng(seed).standard_normal(readings)
+    return (4.0 * np.exp(spread * noise)).astype(np.float32)
+
+
+def plainly(x: Floats, level: float, lasting: int) -> float:
+    w = [math.log2(value) for value in x.tolist() if math.isfinite(value) and value > 0]
+    calm, high = w[:-lasting], w[-lasting:]
+    if len(calm) < LEAST:
+        return 0.0
+    ref = statistics.median(calm[-REFERENCE:])
+    rise = min(high) - ref
+    if rise < EFFECT:
+        return 0.0
+    steps = statistics.median(abs(b - a) for a, b in itertools.pairwise(calm)) / 0.954
+    spread = statistics.median(abs(y - ref) for y in calm[-REFERENCE:]) / 0.6745
+    tail = max(0.0, *(calm[i] - statistics.median(calm[i - BEFORE : i]) for i in range(BEFORE, len(calm))))
+    noise = max(steps, spread, FLOOR)
+    return min(rise / (level * noise), rise / EFFECT, rise / (TAIL_FACTOR * tail + 1e-9))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("lasting", [1, 6])
+def test_it_equals_its_definition(seed: int, lasting: int) -> None:
+    x = loss(seed)
+    x[-lasting:] *= np.float32(1.0 + seed / 10)
+    x[5] = np.nan
+    assert bump(x, LEVEL, lasting)[0] == pytest.approx(plainly(x, LEVEL, lasting), rel=1e-5)
+
+
+def test_a_reading_twice_as_high_is_a_bump_and_tells_what_was_expected() -> None:
+    x = loss(1)
+    x[-1] *= 2
+    ratio, expected = bump(x, LEVEL)
+    assert ratio > 1
+    assert expected == pytest.approx(4.0, rel=0.03)
+
+
+def test_one_high_reading_is_none_where_six_are_asked_for() -> None:
+    x = loss(1)
+    x[-1] *= 2
+    assert bump(x, LEVEL, 6)[0] == 0.0
+
+
+@pytest.mark.parametrize("since", range(6, 14))
+def test_a_bump_that_began_before_the_last_look_is_found_as_well(since: int) -> None:
+    x = loss(1)
+    x[-since:] *= 2
+    assert bump(x, LEVEL, 6, 7)[0] > 1
+
+
+def test_a_loss_that_has_had_such_spikes_while_healthy_has_no_bump() -> None:
+    x = loss(2)
+    x[[20, -1]] *= 2
+    assert bump(x, LEVEL)[0] < 1
+
+
+@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("spread", [0.01, 0.1, 0.4])
+def test_noise_alone_is_none(seed: int, spread: float) -> None:
+    assert bump(loss(seed, spread=spread), LEVEL)[0] < 1
+
+
+def test_a_window_too_short_or_whose_last_reading_is_no_magnitude_is_none() -> None:
+    x = loss(3)
+    x[-1] = 100.0
+    assert bump(x[-20:], LEVEL)[0] == 0.0
+    for bad in (np.nan, np.inf, -1.0, 0.0):
+        x[-1] = bad
+        assert bump(x, LEVEL)[0] == 0.0
+    assert bump(np.zeros(0, np.float32), LEVEL)[0] == 0.0
