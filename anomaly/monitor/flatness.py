@@ -26,6 +26,8 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     history, context = state.history, state.context
     loss = history.of("loss")[-new:]
     long, start = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
+    gain = state.slab.levels.gain("flat", "loss")
+    long, start = gain * long, gain * start
     if max(long, start) < 1 or not loss[-1] > 0:
         return []
     if context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr):
@@ -42,8 +44,8 @@ def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     """F32: the last readings of the loss all stand far above those before; one is enough if it is many `steps`."""
     loss = state.history.of("loss")
     lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, PIECE - 1)
-    level = spike_level(1, state.slab.budget) * caution(state)
-    ratio, expected = bump(loss, level, lasting, late)
+    ratio, expected = bump(loss, spike_level(1), lasting, late)
+    ratio *= state.slab.levels.gain("bump", "loss") / caution(state)
     if ratio < 1:
         return []
     first_step = int(state.history.steps[-lasting])
