@@ -30,6 +30,7 @@ COMMANDS = {
     "runs": "which runs are watched, since when, what is normal for them, what is open",
     "deadletter": "the records that were refused: list them, show one, send them back",
     "replay": "judge Parquet or CSV files as the worker would, without Kafka",
+    "calibrate": "learn from your own healthy runs how far their series go, and write a profile",
     "demo": "train a small transformer with faults and watch them being found",
     "broker": "a Kafka-compatible broker for development, in memory",
     "config": "print the effective settings and where each comes from",

@@ -99,6 +99,9 @@ class Settings:
         10.0, "false warnings that a healthy run may raise in a million steps; less means slower detection",
         between(0.01, 10_000),
     )  # fmt: skip
+    profile: str = _setting(
+        "", "file that anomaly calibrate wrote from your own healthy runs; empty means as shipped"
+    )
     max_series_per_run: int = _setting(
         100_000,
         "series (layer times signal) that one run may have; further layers are refused",

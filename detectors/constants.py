@@ -14,12 +14,14 @@ __all__ = ["Constants", "constants_of"]
 
 _FREE_SLOPE = 1e30
 _NO_SPIKES = 1e30
+_SUM_CAP = 1.25
+"""Of the level at which a CUSUM alarms: what its sum is held at, so that an alarm ends soon after its cause."""
 
 
 class Constants:
     """The constants of a list of profiles; one for all runs of a layout, while one of them lives.
 
-    knobs: flat float32, 272 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
+    knobs: flat float32, 288 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
     """
 
     __slots__ = ("__weakref__", "knobs", "patterns")
@@ -51,6 +53,7 @@ def constants_of(profiles: bytes, levels: Levels) -> Constants:
 
 def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[float]:
     """One slot's constants in the order of Knob."""
+    shift_gain = levels.gain("shift", profile.name, slots, of_kind)
     return [
         float(profile.transform is Transform.LINEAR),
         float(profile.transform is Transform.LOGIT),
@@ -68,5 +71,6 @@ def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[
         float(profile.warm),
         0.0 if profile.ratchet else _FREE_SLOPE,
         levels.gain("spike", profile.name, slots, of_kind),
-        levels.gain("shift", profile.name, slots, of_kind),
+        shift_gain,
+        _SUM_CAP / min(shift_gain, 1.0),
     ]

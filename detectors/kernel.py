@@ -64,7 +64,7 @@ _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a mov
 _FAST_RATE = F(0.2)
 _FAST_0, _FAST_1, _FAST_2 = F(1.5), F(1.0), F(3.5)  # 4.5 deviations of the fast mean of a series with echo r
 _HOLD, _AGAIN = F(30.0), F(8.0)
-_BACK, _DRAIN, _SUM_CAP = F(2.0), F(2.0), F(1.25)
+_BACK, _DRAIN = F(2.0), F(2.0)
 _SUSPECT, _PATIENCE = F(0.25), F(150.0)
 _EARLY = F(50.0)  # readings before tails are learned and suspicion freezes anything
 _SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT = F(2.5), F(8.0), F(0.95)
@@ -79,7 +79,7 @@ _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_
     int(knob) * _W for knob in list(Knob)[:8]
 )
 _K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
-_K_SPIKE_GAIN, _K_SHIFT_GAIN = (int(knob) * _W for knob in list(Knob)[15:])
+_K_SPIKE_GAIN, _K_SHIFT_GAIN, _K_SUM_CAP = (int(knob) * _W for knob in list(Knob)[15:])
 
 
 @njit(cache=True, error_model="numpy")
@@ -159,7 +159,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any) -
         alarm = (abs(spike_ratio) >= _ONE) | (abs(shift_ratio) >= _ONE)
         held = state[_HELD + i]
         drain = _DRAIN if (held > _ZERO) & (abs(z) < _ONE) else _ZERO
-        size = least(most(abs(total) - drain, _ZERO), _SUM_CAP * shift_level)
+        size = least(most(abs(total) - drain, _ZERO), knobs[_K_SUM_CAP + i] * shift_level)
         total = size if total > _ZERO else -size
         away = alarm | ((held > _ZERO) & ((abs(z) >= _BACK) | (size >= _HALF * shift_level)))
         hold = held + _ONE if away else _ZERO
@@ -234,7 +234,7 @@ def judge_tiles(
 ) -> Any:
     """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
 
-    state: flat [tiles * 256].  knobs: flat, 272 for each different tile.  patterns: int32 [tiles], which of those a
+    state: flat [tiles * 256].  knobs: flat, 288 for each different tile.  patterns: int32 [tiles], which of those a
     tile has.  pads: [4, tiles * 16 or more], the record in its first row; z, spike and shift are written to the
     others.  work: flat [5 * 16].
     """

@@ -15,7 +15,7 @@ is 1 at. From there on a chart has a *gain*, which its ratio is multiplied by be
 
 so that the budget moves every chart as a whole, its effects and own tails included, and measured tails (tails.py)
 take the place of theory as far as there are enough of them: after 20 clusters half way. A team's own profile stands
-above the shipped one in the same way. The level is never below half of theory's.
+above the shipped one in the same way. The level is never below half of theory's, nor above twice of it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CRITICAL_SHARE: Final = 0.1
 HALF_BELIEVED: Final = 20.0
 """Clusters after which a fitted tail counts for half."""
 LEAST_OF_THEORY: Final = 0.5
+MOST_OF_THEORY: Final = 2.0
 MOST_RATE: Final = 1e-2
 """No level is asked for that calm series pass more often than this."""
 
@@ -93,7 +94,7 @@ class Levels:
             tail = tails.by_chart.get((chart, kind))
             if tail is not None:
                 level = _mixed(level, tail, min(rate, MOST_RATE))
-        return max(level, LEAST_OF_THEORY * theory)
+        return min(max(level, LEAST_OF_THEORY * theory), MOST_OF_THEORY * theory)
 
 
 def _theory(chart: str, slots: int, budget: float) -> float:

@@ -59,6 +59,7 @@ class Knob(IntEnum):
     TOP_SLOPE = 14  # greatest slope allowed: 0 for a ratchet
     SPIKE_GAIN = 15  # factor on the spike chart's ratio: 1 at the default budget, by theory's tails
     SHIFT_GAIN = 16  # the same for the shift chart
+    SUM_CAP = 17  # the sum is held at this many design levels
 
 
 class Flag(IntFlag):

@@ -23,12 +23,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-__all__ = ["NO_TAILS", "TOGETHER", "Tail", "Tails", "shipped", "tails_of"]
+__all__ = ["CHARTS_VERSION", "NO_TAILS", "TOGETHER", "Tail", "Tails", "shipped", "tails_of", "with_identity"]
 
 TOGETHER: Final = 0.5
 """Exponent of the number of slots: 1 would be slots that never exceed together, 0 ones that always do."""
 SHAPE_BOUND: Final = 0.8
 SHIPPED_FILE: Final = "tails.json"
+CHARTS_VERSION: Final = 1
+"""Goes up when a chart's score comes to mean something else: tails fitted before say nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

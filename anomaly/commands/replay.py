@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Transition
-from anomaly.monitor.limits import limits_of
+from anomaly.profile import judging_limits
 from anomaly.replay.run import Replay
 from anomaly.screen import card, screen, transitions_table
 from anomaly.settings_sources import add_flags, load
@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="Parquet or CSV, read in the order given"
     )
     parser.add_argument("--json", action="store_true", help="transitions only, one JSON object a line")
-    add_flags(parser, ("false_warnings_per_million_steps", "max_series_per_run"))
+    add_flags(parser, ("false_warnings_per_million_steps", "profile", "max_series_per_run"))
 
 
 def run(options: argparse.Namespace) -> int:
     """Judge the files; what was found goes to stdout, the summary to stderr."""
     settings = load(vars(options), os.environ).settings
-    replay = Replay(limits_of(settings))
+    replay = Replay(judging_limits(settings))
     started = time.perf_counter()
     transitions = replay.transitions(options.files)
     latest = _print_json(transitions) if options.json else _last_states(transitions)

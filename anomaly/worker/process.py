@@ -19,7 +19,8 @@ import prometheus_client
 from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import PartitionMonitor
-from anomaly.monitor.limits import Limits, limits_of
+from anomaly.monitor.limits import Limits
+from anomaly.profile import judging_limits
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.guard import ExitCode
@@ -39,7 +40,7 @@ def run(settings: Settings) -> int:
     set_up_log(settings.log_level)
     signal.signal(signal.SIGTERM, _stop_early)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    limits = limits_of(settings)  # raises for a watch that cannot be
+    limits = judging_limits(settings)  # raises for a watch or a profile that cannot be
     health = Health()
     metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)

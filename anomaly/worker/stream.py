@@ -12,11 +12,11 @@ from anomaly.errors import Reason
 from anomaly.incidents.transition import Status, Transition
 from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
-from anomaly.monitor.limits import limits_of
 from anomaly.monitor.log import seconds_of
 from anomaly.monitor.monitor import PREFLIGHT
 from anomaly.monitor.restarts import Admission
 from anomaly.monitor.series import LAYER_LIMIT, SERIES_LIMIT
+from anomaly.profile import judging_limits
 from anomaly.settings import Settings
 from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
@@ -48,7 +48,7 @@ class Stream:
         self._ends: dict[int, EndInSight] = {}
         self._settings = settings
         self._topics = settings.topics
-        self._limits = limits_of(settings)
+        self._limits = judging_limits(settings)
         self._metrics = metrics
         self._outbox = outbox
         self._clock = clock
