@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from anomaly.calibration.scores import FLOOR_SHARE, ScoreBook, level_of_one
@@ -51,8 +51,15 @@ class Seen:
 class Rehearsal:
     """Past runs through the monitor; `seen` are those so far, in order of appearance."""
 
-    def __init__(self, limits: Limits, until_step: float | None = None, levels: Levels | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        until_step: float | None = None,
+        levels: Levels | None = None,
+        looks_on: Callable[[RunState], None] | None = None,
+    ) -> None:
         self.seen: dict[str, Seen] = {}
+        self._looks_on = looks_on
         self.records = 0
         self.replay = Replay(limits, until_step, self._look, levels)
 
@@ -65,6 +72,8 @@ class Rehearsal:
         self.records += 1
         run = self._run(state.run)
         run.book.note(state)
+        if self._looks_on is not None:
+            self._looks_on(state)
         if state.first_time is not None and state.last_time is not None:
             run.seconds = state.last_time - state.first_time
 

@@ -39,14 +39,15 @@ class ScoreBook:
 
     def note(self, state: RunState) -> None:
         """Take what the charts said of the run's last record."""
-        if state.readings == self._readings or not state.table.slots:
+        if not state.table.slots:
             return
-        self._readings = state.readings
-        self.steps += 1
         if state.table.profiles is not self._kinds:
             self._kinds = state.table.profiles
             self.slots = state.table.slots
-        self._expose(state.slab.z)
+        if state.readings != self._readings:  # else it is the same step, from another rank
+            self._readings = state.readings
+            self.steps += 1
+            self._expose(state.slab.z)
         for chart, level, ratios in _ratios(state):
             if ratios.size and ratios.max() >= FLOOR_SHARE:
                 self._keep(chart, level, ratios)
