@@ -182,7 +182,7 @@ def _scored(
 
 
 def localised(label: Label, fault: Fault, layers: Sequence[str]) -> bool | None:
-    """Whether the first suspects hold the true layer or its block; None where the fault has neither, or the run reports none."""
+    """Whether the first suspects hold the true layer or its block; None where there is none, or none is reported."""
     wanted = [name for name in (fault.layer, fault.block) if name]
     if not wanted or "layers" in label.missing:
         return None

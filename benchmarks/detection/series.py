@@ -50,7 +50,11 @@ class RankSeries:
 
 def read(file: Path) -> list[RankSeries]:
     """Every rank of a file of one run, the lowest first."""
-    table = pq.read_table(file)
+    return ranks_of(pq.read_table(file))
+
+
+def ranks_of(table: pa.Table) -> list[RankSeries]:
+    """Every rank of the rows of one run, the lowest first."""
     if "time" in table.column_names and pa.types.is_null(table["time"].type):
         table = table.drop_columns(["time"])
     ranks = _numbers(table, "rank", 0.0)
