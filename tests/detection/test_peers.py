@@ -49,10 +49,6 @@ def steps(alarms: Iterable[Alarm]) -> list[float]:
     return sorted(alarm.step for alarm in alarms)
 
 
-def noisy(count: int, seed: int = 0) -> list[float]:
-    return (1 + np.random.default_rng(seed).normal(0, 0.1, count)).tolist()
-
-
 def test_kill_loss_spike_alarms_at_the_fifth_in_a_row_at_twice_the_mean_of_a_hundred() -> None:
     assert steps(peer_losses.kill_loss_spike(losses([1.0] * 100 + [4.0] * 6), 2)) == [104, 105]
     assert steps(peer_losses.kill_loss_spike(losses([1.0] * 100 + [4.0] * 4 + [1.0] + [4.0] * 4), 2)) == []
