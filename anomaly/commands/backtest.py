@@ -19,13 +19,13 @@ from rich.text import Text
 
 from anomaly.calibration.curves import Curves
 from anomaly.calibration.learning import Rehearsal, Seen
-from anomaly.calibration.pace import budget_text, count_text, per_run_month
 from anomaly.calibration.sources import files_of
 from anomaly.errors import SettingsError
 from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.state import RunState
+from anomaly.pace import budget_text, count_text, per_run_month
 from anomaly.profile import judging_limits, name_of
 from anomaly.replay.run import messages
 from anomaly.screen import STYLES, against, age_text, screen, step_text, title_of, where

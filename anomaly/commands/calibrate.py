@@ -19,12 +19,12 @@ from rich.text import Text
 
 from anomaly import __version__
 from anomaly.calibration.learning import Rehearsal, Seen, learned
-from anomaly.calibration.pace import budget_text, count_text
 from anomaly.calibration.scores import REFERENCE
 from anomaly.calibration.sources import files_of, of_topic
 from anomaly.errors import AnomalyError, SettingsError
 from anomaly.escapes import shown
 from anomaly.monitor.limits import Limits, limits_of
+from anomaly.pace import budget_text, count_text
 from anomaly.profile import name_of, profile_text
 from anomaly.replay.run import messages
 from anomaly.screen import screen

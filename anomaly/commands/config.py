@@ -8,6 +8,7 @@ import os
 import sys
 
 from anomaly.connection import MASKED
+from anomaly.pace import budget_text
 from anomaly.settings import ROWS
 from anomaly.settings_sources import Loaded, add_flags, load
 
@@ -22,6 +23,9 @@ def run(options: argparse.Namespace) -> int:
     """Print the settings to stdout, as TOML or JSON."""
     loaded = load(vars(options), os.environ)
     sys.stdout.write(f"{json.dumps(_object(loaded), indent=2) if options.json else loaded.shown()}\n")
+    if not options.json:
+        budget = budget_text(loaded.settings.false_warnings_per_million_steps)
+        sys.stderr.write(f"the budget: {budget}; anomaly runs show RUN has it at that run's pace\n")
     return 0
 
 

@@ -69,6 +69,11 @@ class RunView:
     snapshot_seconds_ago: float
     ranks: int
     series: int
+    budget: float
+    """False warnings per million steps."""
+    tails: str
+    """The measured tails it was judged by when it was saved (`detectors.levels`)."""
+    seconds_a_step: float | None
     tags: dict[str, str]
     open: list[Open]
     levels: list[Level]
@@ -136,6 +141,9 @@ def view_of(saved: Saved, now_unix_seconds: float) -> RunView:
         snapshot_seconds_ago=ago(saved.unix_seconds) or 0.0,
         ranks=len(state.ranks),
         series=state.table.slots,
+        budget=state.slab.levels.budget,
+        tails=state.tails,
+        seconds_a_step=_pace(state),
         tags=dict(state.tags or {}),
         open=[_open(incident) for incident in state.open_incidents],
         levels=[
@@ -154,6 +162,14 @@ def _open(incident: Any) -> Open:
 
 def _last_step(state: RunState) -> float | None:
     return None if state.newest_step is None else step_number(state.newest_step)
+
+
+def _pace(state: RunState) -> float | None:
+    """Seconds a judged step, from the first to the last; None where the records say no time."""
+    if state.first_time is None or state.last_time is None or state.readings < 2:
+        return None
+    seconds = state.last_time - state.first_time
+    return seconds / (state.readings - 1) if seconds > 0 else None
 
 
 def _layer_levels(state: RunState) -> LayerLevels | None:

@@ -23,6 +23,7 @@ from anomaly.commands.run_reading import LayerLevels, RunView, read_saved, view_
 from anomaly.escapes import json_line, shown
 from anomaly.incidents.text import number_text
 from anomaly.incidents.transition import Severity
+from anomaly.pace import budget_text
 from anomaly.screen import STYLES, age_text, screen, step_text, title_of
 from anomaly.settings import CONNECTION
 from anomaly.settings_sources import add_flags, load
@@ -110,6 +111,10 @@ def _show(console: Console, view: RunView) -> None:
         ),
         ("ranks, series", f"{view.ranks}, {view.series:,}"),
         ("snapshot", f"{age_text(view.snapshot_seconds_ago)} old, partition {view.partition}"),
+        (
+            "budget",
+            f"{budget_text(view.budget, view.seconds_a_step)}; tails {shown(view.tails) or 'of theory'}",
+        ),
         *((f"tag {shown(name, 40)}", shown(text)) for name, text in view.tags.items()),
     ]
     grid = Table.grid(padding=(0, 2))

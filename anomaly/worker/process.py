@@ -20,7 +20,8 @@ from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import PartitionMonitor
 from anomaly.monitor.limits import Limits
-from anomaly.profile import judging_limits
+from anomaly.pace import budget_text
+from anomaly.profile import judging_limits, name_of
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.guard import ExitCode
@@ -60,6 +61,8 @@ def run(settings: Settings) -> int:
             log.error("%s", error)
             return ExitCode.KAFKA_UNREACHABLE
         _warm_up(limits)
+        budget = budget_text(limits.false_warnings_per_million_steps)
+        log.info("judges %s, with a budget of %s", name_of(limits.tails), budget)
         return _run_faust(settings, partitions, metrics, health, server.address)
 
 

@@ -174,3 +174,14 @@ def test_a_run_goes_on_by_the_profile_of_whoever_restores_it_and_says_which_it_w
     })  # fmt: skip
     assert other.runs["calm"].slab.levels == Levels(99.0)
     assert other.runs["calm"].tails == Levels().identity
+
+
+def test_a_worker_refuses_a_wrong_profile_before_it_asks_for_kafka(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.json").write_text(json.dumps({**GOOD, "charts": 99}))
+    flags = ["--profile", str(tmp_path / "p.json"), "--bootstrap-servers", "127.0.0.1:9"]
+    assert cli.main(["worker", *flags, "--data-dir", str(tmp_path)]) == 2
+    assert (
+        "charts: got 99, this anomaly reads 1; make it anew with anomaly calibrate" in capsys.readouterr().err
+    )

@@ -88,6 +88,7 @@ def test_runs_are_listed_and_shown_from_their_newest_saved_state(
     assert "h.0" in out
     assert "0.002 ±" in out
     assert "tag owner" in out
+    assert "about 26 false warnings per run-month at this run's pace (1 s a step)" in out
 
     code, out, told = shown(capsys, kafka, "show", "gone")
     assert (code, out) == (1, "")
