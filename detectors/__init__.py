@@ -13,7 +13,7 @@ Reading order, which is the order of the data:
     flat         losses that no longer fall
     bumps        losses far above their last readings
     runlength    exact conditions that held too long
-    peers        ranks against each other
+    peers        ranks against each other; consensus: medians and votes
     river_watch  any river detector on a chosen series
 
 Each of them again in plain Python, to test against: tests/detectors/oracles.py.

@@ -1,82 +1,288 @@
-"""Ranks against each other: a value that leaves its peers', and a vote on values that must be equal.
+"""Ranks against each other: a value that leaves its peers'.
 
-Shift found: one rank (or a few) of many whose value departs from the others' at the same step, at that step.
-Formula, per column, y = log2 x, for each rank r against the others only:
+Shift found: one rank (or a few) of many whose value departs from the others' at the same step, from where it usually
+stands among them: at once by much, or for long by little.  Shards differ from each other for ever; that is usual.
 
-    effect = y_r - median(others)        z = effect / max(1.4826 * median |others - median(others)|, 0.05)
+Formula, per rank and column, y = log2 x (or any other scale on which peers differ by a constant):
 
-Knobs: the caller's bounds on |z| and |effect|, both in the record; more of them: surer, fewer found.
-False alarms: with R normal peers, z follows roughly a t with (R - 1) / 2 degrees of freedom; heavy for few ranks, so
-ask for an effect and for two steps in a row.  Two ranks alone cannot say which of them is wrong: both stand out.
-Sibling: kernel.py, the same value against its own past.  Source: leave-one-out median and MAD, Huber 1981.
+    e      = (y - usual) - median(group's y - usual) group: ranks in equal places; of two, twice that
+    usual  = running mean of e                       where this rank stands among its peers
+    z      = clip(e / max(floor, spread), +-clip)    spread: 1.2533 * running mean of |e| over the column's ranks
+                                                     * sqrt((1 + echo) / (1 - echo)), its own lag-one correlation
+    up     = max(0, up + z - 1)       down = max(0, down - z - 1)
+    ratio  = the larger / (level * max(1, 1.5 tail) * evidence), signed upwards           |ratio| >= 1 is an alarm
+
+tail is the largest of the column's excursions that ended, over its level, slowly forgotten: columns that are wild by
+nature raise their own level.  level and clip follow from a budget (`peer_levels`): one reading never alarms, two in a
+row of `clip` deviations do.  Of two ranks alone the one that left its own past is out; both, if both did.
+
+Knobs: floor, in log2 units: the least offset that counts; more of it: surer, fewer found.  False alarms: as budgeted
+for tails up to the exponential's.  Silent for a pair's first 16 readings.  An offset that stays is learned as usual in
+some 400 readings.  State: 32 bytes a pair of rank and column, 72 a column.
+Sibling: kernel.py, the same value against its own past; consensus.py, values that must be equal.
+Source: leave-one-out medians, Huber 1981; CUSUM, Page 1954. Judging before learning leaves the one out of the spread.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["leave_one_out", "minority"]
+from .consensus import apart_from_peers, median_of_measured
 
-FLOOR: Final = 0.05
-"""Least spread of the peers, in log2 units: 3.5 %."""
-_DEVIATION: Final = 1.4826
+__all__ = ["PeerChart", "PeerVerdict", "peer_levels"]
+
+SLACK: Final = 1.0
+WARM: Final = 16
+"""Readings of a pair before its first verdict."""
+SLOW: Final = 128
+"""Readings that the running means remember."""
+WARY: Final = 0.25
+WARY_RATE: Final = 0.25
+"""From this share of the level on, what may be a fault is learned that much more slowly."""
+CENTER_RATE: Final = 1.0 / 8.0
+TAIL_FACTOR: Final = 1.5
+TAIL_BOUND: Final = 1.5
+TAIL_KEPT: Final = 0.999
+MOST_ECHO: Final = 0.98
+_DEVIATION: Final = 1.2533
+_LEARN_CLIP: Final = 3.0
+_HALF: Final = 0.5
+
+USUAL, UP, DOWN, PEAK, LEARNED, BEFORE = range(6)
+_PAIR_ROWS: Final = 6
+COUNT, SPREAD, TAIL, CENTER, SWING, WILDEST, FLOOR, ECHO, POWER = range(9)
+_COLUMN_ROWS: Final = 9
 
 Floats = NDArray[np.float64]
 
 
-def leave_one_out(values: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """(z, effect) of each rank against the others; float64 [ranks, n], effect in log2 units.
+def peer_levels(pairs: int, budget: float) -> tuple[float, float]:
+    """(level, clip) in deviations: false warnings per million comparisons of so many pairs stay below the budget."""
+    share = min(budget / 1e6 / (2.0 * max(pairs, 1)), 1e-2)
+    both = -math.log(share) / 2.0 / _DEVIATION  # two readings in a row beyond this
+    run = -math.log(share) / (2.0 * SLACK) - 1.166
+    return max(run, 2.0 * (both - SLACK)), max(both, run / 2.0 + SLACK)
 
-    values: float32 [ranks, n], positive magnitudes.  What is not finite, 0 or negative is not compared: 0.0 for
-    that rank, and no peer to the others; 0.0 also where no peer is left.
+
+@dataclass(frozen=True, slots=True)
+class PeerVerdict:
+    """Of the ranks just compared: float64 [ranks, columns] each, 0.0 where not compared.
+
+    z: this reading, in deviations, not clipped.  ratio: the chart over its level, signed upwards.  effect: log2 units
+    away from the usual.  onset: int64, the step at which the present excursion began.  wildest: float64 [columns], the
+    largest |z| that a calm rank has shown.  swing: float64 [columns], how far all ranks together are from their past,
+    in deviations of it.
     """
-    with np.errstate(all="ignore"):
-        y = np.log2(values.astype(np.float64))
-    y[~np.isfinite(y)] = np.inf  # sorts behind all that is compared
-    count = np.isfinite(y).sum(axis=0)
-    low, high = np.maximum(count - 2, 0) // 2, np.maximum(count - 1, 0) // 2
-    place = _place(y)
-    center = _median_without(y, place, low, high)
-    spread = np.zeros_like(center)
-    # without one rank the median is one of three at most: as the rank lies below, within or above the middle
-    middle = (place <= low).astype(np.int8) + (place <= high)
-    compared = np.isfinite(y) & (count > 1)
-    for which in range(3):
-        chosen = compared & (middle == which)
-        held = np.max(np.where(chosen, center, -np.inf), axis=0)
-        distance = np.abs(y - np.where(np.isfinite(held), held, 0.0))
-        spread = np.where(chosen, _median_without(distance, _place(distance), low, high), spread)
-    effect = np.subtract(y, center, out=np.zeros_like(y), where=compared)
-    return effect / np.maximum(spread * _DEVIATION, FLOOR), effect
+
+    z: Floats
+    ratio: Floats
+    effect: Floats
+    onset: NDArray[np.int64]
+    wildest: Floats
+    swing: Floats
 
 
-def minority(hashes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Ranks (rows of float32 [ranks]) whose hash is not the most frequent; all of them when two are equally so.
+class PeerChart:
+    """The chart of some columns over ranks that come and go: state per pair of rank and column, and per column."""
 
-    Exact: equality is all that a hash means.  NaN equals nothing; leave out ranks that did not report.
-    """
-    values, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    if len(values) <= 1:
-        return np.zeros(0, np.intp)
-    if np.count_nonzero(counts == counts.max()) > 1:
-        return np.arange(len(hashes))
-    return np.flatnonzero(inverse != int(np.argmax(counts)))
+    def __init__(self, names: NDArray[np.int64], floors: Floats) -> None:
+        """names, floors: of the columns, one entry each; a name is any integer."""
+        self.ranks: list[int] = []
+        self.names = names
+        self._pairs = np.zeros((_PAIR_ROWS, 0, len(names)), np.float32)
+        self._onset = np.zeros((0, len(names)), np.int64)
+        self._columns = np.zeros((_COLUMN_ROWS, len(names)))
+        self._columns[FLOOR] = floors
 
+    def widen(self, names: NDArray[np.int64], floors: Floats) -> None:
+        """Append columns with these names and floors."""
+        more = len(names)
+        self.names = np.concatenate([self.names, names])
+        self._pairs = np.pad(self._pairs, ((0, 0), (0, 0), (0, more)))
+        self._onset = np.pad(self._onset, ((0, 0), (0, more)))
+        self._columns = np.pad(self._columns, ((0, 0), (0, more)))
+        self._columns[FLOOR, -more:] = floors
 
-def _place(y: Floats) -> NDArray[np.intp]:
-    """Each element's place in its sorted column."""
-    return np.argsort(np.argsort(y, axis=0, kind="stable"), axis=0, kind="stable")
+    def restart(self) -> None:
+        """The ranks are others, or hold other parts: what is usual of each is learned anew; scales and tails stay."""
+        self.ranks = []
+        self._pairs = self._pairs[:, :0]
+        self._onset = self._onset[:0]
+        self._columns[COUNT] = np.minimum(self._columns[COUNT], 1.0)
 
+    def judge(
+        self,
+        ranks: Sequence[int],
+        y: Floats,
+        groups: Sequence[NDArray[np.intp]],
+        step: int,
+        budget: float,
+        evidence: float = 1.0,
+    ) -> PeerVerdict:
+        """Compare the ranks of one step, then learn.
 
-def _median_without(
-    y: Floats, place: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]
-) -> Floats:
-    """The median of each column without the element itself; [ranks, n].  low, high: the middle of what is left."""
-    ordered = np.sort(y, axis=0)
-    last = len(y) - 1
-    lower = np.take_along_axis(ordered, np.minimum(low + (place <= low), last), axis=0)
-    upper = np.take_along_axis(ordered, np.minimum(high + (place <= high), last), axis=0)
-    return (lower + upper) / 2.0
+        ranks: in any order.  y: [ranks, columns], not finite = not measured.  groups: rows of `y` that are compared
+        with each other.  step: of this comparison, any integer.  evidence: factor on the level.
+        """
+        rows = self._rows(ranks)
+        pairs = self._pairs[:, rows].astype(np.float64)
+        apart = apart_from_peers(y - pairs[USUAL], groups)
+        compared = np.isfinite(apart)
+        e = np.where(compared, apart, 0.0)
+        middle = median_of_measured(y)
+        for group in groups:
+            if len(group) == 2:
+                e[group] *= 2.0
+                self._blame_one(e, y, pairs, group)
+        scale = np.maximum(self._columns[FLOOR], self._columns[SPREAD] * self._inertia())
+        ready = compared & (pairs[LEARNED] >= WARM) & (self._columns[COUNT] >= WARM)
+        z = np.where(ready, e / scale, 0.0)
+        ratio, onset = self._charted(rows, pairs, z, ready, step, budget, evidence)
+        wildest, swing = self._columns[WILDEST].copy(), self._swing(middle)
+        alarmed = np.abs(ratio) >= 1.0
+        for group in groups:
+            if len(group) == 2:
+                alarmed[group] = alarmed[group].any(axis=0)  # what is usual of one is so of the other
+        self._learn(rows, pairs, apart, e, np.abs(ratio) >= WARY, alarmed)
+        self._learn_center(z, ratio, middle)
+        return PeerVerdict(z, ratio, np.where(ready, e, 0.0), onset, wildest, swing)
+
+    def _rows(self, ranks: Sequence[int]) -> NDArray[np.intp]:
+        row = {rank: at for at, rank in enumerate(self.ranks)}
+        new = [rank for rank in ranks if rank not in row]
+        if new:
+            row.update((rank, len(self.ranks) + at) for at, rank in enumerate(new))
+            self.ranks = [*self.ranks, *new]
+            self._pairs = np.pad(self._pairs, ((0, 0), (0, len(new)), (0, 0)))
+            self._onset = np.pad(self._onset, ((0, len(new)), (0, 0)))
+        return np.array([row[rank] for rank in ranks], np.intp)
+
+    def _blame_one(self, e: Floats, y: Floats, pairs: Floats, group: NDArray[np.intp]) -> None:
+        """Of two ranks, clear the one that is where it was, in the columns in which only the other has moved."""
+        side = np.array([[0.5], [-0.5]]) * (pairs[USUAL, group[0]] - pairs[USUAL, group[1]])
+        moved = np.abs(y[group] - self._columns[CENTER] - side)
+        known = self._columns[COUNT] >= WARM
+        for own, other in ((0, 1), (1, 0)):
+            e[group[own], known & (moved[own] < _HALF * moved[other])] = 0.0
+
+    def _charted(
+        self,
+        rows: NDArray[np.intp],
+        pairs: Floats,
+        z: Floats,
+        ready: NDArray[np.bool_],
+        step: int,
+        budget: float,
+        evidence: float,
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Go on with both sums of every pair; (ratio, onset)."""
+        design, clip = peer_levels(pairs[USUAL].size, budget)
+        clipped = np.clip(z, -clip, clip)
+        before = np.maximum(pairs[UP], pairs[DOWN])
+        ceiling = 2.0 * design * TAIL_FACTOR * TAIL_BOUND
+        up = np.clip(pairs[UP] + clipped - SLACK, 0.0, ceiling)
+        down = np.clip(pairs[DOWN] - clipped - SLACK, 0.0, ceiling)
+        pairs[UP] = np.where(ready, up, pairs[UP])
+        pairs[DOWN] = np.where(ready, down, pairs[DOWN])
+        larger = np.maximum(pairs[UP], pairs[DOWN])
+        onset = self._onset[rows]
+        onset[(before <= 0.0) & (larger > 0.0)] = step
+        self._onset[rows] = onset
+        tail = self._columns[TAIL]
+        level = design * np.maximum(1.0, TAIL_FACTOR * tail) * evidence
+        ratio = np.where(ready, larger / level, 0.0)
+        pairs[PEAK] = np.maximum(pairs[PEAK], larger / design)
+        ended = larger <= 0.0
+        highest = np.where(ended & (pairs[PEAK] > 0.0), pairs[PEAK], 0.0).max(axis=0, initial=0.0)
+        self._columns[TAIL] = np.maximum(tail * TAIL_KEPT, np.minimum(highest, TAIL_BOUND))
+        pairs[PEAK] = np.where(ended, 0.0, pairs[PEAK])
+        return np.where(pairs[UP] >= pairs[DOWN], ratio, -ratio), onset
+
+    def _inertia(self) -> Floats:
+        """How much wider the mean of readings is that echo the ones before: 1 where they do not."""
+        power = np.maximum(self._columns[POWER], 1e-30)
+        echo = np.clip(self._columns[ECHO] / power, 0.0, MOST_ECHO)
+        wider: Floats = np.sqrt((1.0 + echo) / (1.0 - echo))
+        return wider
+
+    def _swing(self, middle: Floats) -> Floats:
+        known = np.isfinite(middle) & (self._columns[COUNT] >= WARM)
+        scale = np.maximum(self._columns[FLOOR], _DEVIATION * self._columns[SWING])
+        return np.where(known, (middle - self._columns[CENTER]) / scale, 0.0)
+
+    def _learn(
+        self,
+        rows: NDArray[np.intp],
+        pairs: Floats,
+        apart: Floats,
+        e: Floats,
+        wary: NDArray[np.bool_],
+        alarmed: NDArray[np.bool_],
+    ) -> None:
+        """Learn what is usual of each pair, and the columns' spread from ranks that are not out."""
+        compared, columns = np.isfinite(apart), self._columns
+        columns[COUNT] += compared.any(axis=0)
+        bound = _LEARN_CLIP * np.maximum(columns[FLOOR], columns[SPREAD])
+        bound[columns[COUNT] < WARM] = np.inf
+        step = np.nan_to_num(apart)
+        step = np.where(alarmed, step, np.clip(step, -bound, bound))
+        rate = np.maximum(1.0 / (pairs[LEARNED] + 1.0), 1.0 / SLOW) * np.where(
+            wary & ~alarmed, WARY_RATE, 1.0
+        )
+        pairs[USUAL] += np.where(compared, rate * step, 0.0)
+        pairs[LEARNED] = np.minimum(pairs[LEARNED] + compared, SLOW)
+        learned = compared & ~alarmed & (pairs[LEARNED] > 2)
+        rate = np.where(
+            learned.any(axis=0), np.maximum(1.0 / np.maximum(columns[COUNT], 1.0), 1.0 / SLOW), 0.0
+        )
+        some = np.maximum(learned.sum(axis=0), 1)
+        near = np.where(learned, np.clip(e, -bound, bound), 0.0)
+        columns[SPREAD] += rate * (np.abs(near).sum(axis=0) / some * _DEVIATION - columns[SPREAD])
+        columns[ECHO] += rate * ((near * pairs[BEFORE]).sum(axis=0) / some - columns[ECHO])
+        columns[POWER] += rate * ((near * near).sum(axis=0) / some - columns[POWER])
+        pairs[BEFORE] = np.where(compared, near, pairs[BEFORE])
+        self._pairs[:, rows] = pairs.astype(np.float32)
+
+    def _learn_center(self, z: Floats, ratio: Floats, middle: Floats) -> None:
+        """Learn where all ranks together are, and the most that a calm one has shown."""
+        columns = self._columns
+        few = np.maximum(columns[COUNT], 1.0)
+        calm = np.isfinite(middle) & (np.abs(ratio) < _HALF).all(axis=0)
+        away = np.where(np.isfinite(middle), middle - columns[CENTER], 0.0)
+        first = columns[COUNT] <= 1.0
+        rate = np.maximum(1.0 / few, 1.0 / SLOW)
+        columns[SWING] += np.where(calm & ~first, rate * (np.abs(away) - columns[SWING]), 0.0)
+        columns[CENTER] += np.where(calm, np.maximum(CENTER_RATE, 1.0 / few), 1.0 / SLOW) * away
+        wildest = np.where(np.abs(ratio) < 1.0, np.abs(z), 0.0).max(axis=0, initial=0.0)
+        columns[WILDEST] = np.maximum(columns[WILDEST] * TAIL_KEPT, wildest)
+
+    def dump(self) -> bytes:
+        """All of it."""
+        head = np.array([len(self.ranks), len(self.names), *self.ranks], np.int64)
+        return b"".join(
+            part.tobytes() for part in (head, self.names, self._onset, self._columns, self._pairs)
+        )
+
+    @classmethod
+    def load(cls, state: bytes) -> PeerChart:
+        """A chart that continues exactly as the dumped one; ValueError if the bytes are no state of it."""
+        ranks, columns = np.frombuffer(state[:16], np.int64).tolist() if len(state) >= 16 else (-1, -1)
+        pairs = ranks * columns
+        starts = np.cumsum([16, 8 * ranks, 8 * columns, 8 * pairs, 8 * _COLUMN_ROWS * columns])
+        if ranks < 0 or columns < 0 or len(state) != starts[-1] + 4 * _PAIR_ROWS * pairs:
+            raise ValueError(f"{len(state)} bytes are no state of a chart of ranks; were they cut?")
+        numbers, names, onset, of_columns, of_pairs = starts.tolist()
+        chart = cls(np.frombuffer(state, np.int64, columns, names).copy(), np.zeros(columns))
+        chart.ranks = np.frombuffer(state, np.int64, ranks, numbers).tolist()
+        chart._onset = np.frombuffer(state, np.int64, pairs, onset).reshape(ranks, columns).copy()
+        of_all = np.frombuffer(state, np.float64, _COLUMN_ROWS * columns, of_columns)
+        chart._columns = of_all.reshape(_COLUMN_ROWS, columns).copy()
+        of_each = np.frombuffer(state, np.float32, -1, of_pairs)
+        chart._pairs = of_each.reshape(_PAIR_ROWS, ranks, columns).copy()
+        return chart

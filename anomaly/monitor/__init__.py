@@ -16,7 +16,8 @@ Reading order, which is the order of the data:
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb
     survey      every eighth reading: what the last ones say together (history, flatness)
-    peers       which ranks of a step are compared, and when; comparisons: what is compared
+    peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that
+                says; replicas: ranks that must agree
     missing_layers  (layer_looks) a layer that no longer reports
     timers      what only time can tell: a silent run
     watches     the series that a user's river detectors watch

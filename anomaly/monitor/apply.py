@@ -179,6 +179,7 @@ def _start_over(state: RunState) -> None:
     state.pending.clear()
     state.excursions.clear()
     state.peer_runs.clear()
+    state.peer_chart = None
     state.context.nonfinite_step = None
     state.context.skipped = 0
     state.context.outcome = None

@@ -1,6 +1,12 @@
-"""The ranks of one step against each other: replicas that no longer agree, a gradient that stands out, a straggler."""
+"""The ranks of one step against each other: replicas that no longer agree, a rank that stands out, a straggler.
+
+Only ranks in equal places are compared: a shard differs from other shards for ever. Of one rank's findings the one
+nearest to a cause is told: its batch, else what a layer makes of it, else its gradients.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +14,32 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.context import caution
+from anomaly.monitor.peer_columns import Columns, Compared, columns_of
+from anomaly.monitor.replicas import replica_alarms
 from anomaly.monitor.state import PendingStep, RunState
-from anomaly.records import NOT_MEASURED_BITS, step_number
-from detectors.peers import leave_one_out, minority
+from anomaly.records import step_number
+from detectors.levels import BUDGET
+from detectors.peers import PeerChart, PeerVerdict, peer_levels
 
-OUTLIER_Z = 12.0
-OUTLIER_EFFECT = 1.0
-"""log2: a rank's norm is at least twice or half of its peers' before it is an outlier."""
-OUTLIER_IN_A_ROW = 2
-STRAGGLER_RATIO = 1.5
+MAX_PAIRS = 1 << 15
+"""Of ranks and columns in a chart; beyond, only whole-model columns are compared."""
+PEER_BUDGET = 0.1 * BUDGET
+"""False warnings per million steps that comparing ranks is designed for, where the budget is the default one."""
+MUCH_LESS = 1.0 / 3.0
+"""A rank that is out by less than this share of another is out because the other is."""
+FAR = 2.0
+"""Times the bar that a first layer must be out by where the loss says nothing, …"""
+FAR_EFFECT = 0.5
+"""… and log2 units: by 40 %."""
+STRAGGLER_EFFECT = 0.15
+"""log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
+STRAGGLER_RATIO = 2.0
+"""A rank that was never anything else is a straggler from this ratio to its peers' median on."""
 STRAGGLER_IN_A_ROW = 5
+WILDER = 1.2
+"""Times what calm ranks have shown in a column, before a single reading of it counts."""
+_KINDS = {Compared.GAIN: "residual_gain_outlier", Compared.GRADIENT: "rank_gradient_outlier"}
 
 
 def compare(state: RunState, pending: PendingStep) -> list[Alarm]:
@@ -26,9 +48,31 @@ def compare(state: RunState, pending: PendingStep) -> list[Alarm]:
     if len(numbers) < 2:
         return []
     stacked = np.stack([waiting_values(state, pending, pending.values[number]) for number in numbers])
-    alarms = _replicas(state, numbers, stacked, pending.step)
-    alarms += _gradients(state, numbers, stacked, pending.step)
-    return alarms + _straggler(state, numbers, stacked, pending.step)
+    _note_world(state, numbers)
+    judged = _judged(state, numbers, stacked, pending.step)
+    alarms = replica_alarms(state, numbers, stacked, pending.step)
+    told: set[int] = set()
+    for alarm in (_bad_batch(judged), _outliers(judged, Compared.GAIN), _outliers(judged, Compared.GRADIENT)):
+        if alarm is not None and not told.intersection(alarm.ranks):
+            alarms.append(alarm)
+            told.update(alarm.ranks)
+    return alarms + _stragglers(judged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The ranks of one step and the chart's verdict: arrays have one row a rank, in the order of `numbers`."""
+
+    state: RunState
+    numbers: list[int]
+    stacked: NDArray[np.float32]
+    step: int
+    groups: list[NDArray[np.intp]]
+    """Rows of the ranks in equal places."""
+    columns: Columns
+    verdict: PeerVerdict
+    clip: float
+    """Deviations that one reading must be out by to say anything."""
 
 
 def waiting_values(state: RunState, pending: PendingStep, raw: bytes) -> NDArray[np.float32]:
@@ -42,92 +86,147 @@ def waiting_values(state: RunState, pending: PendingStep, raw: bytes) -> NDArray
     return values
 
 
-def _replicas(state: RunState, numbers: list[int], stacked: NDArray[np.float32], step: int) -> list[Alarm]:
-    """Weight hashes of ranks that hold the same part of the model must agree once they have agreed (F44)."""
-    slot = state.table.model_slots.get("weight_hash")
-    if slot is None:
-        return []
-    alarms = []
-    for group in _replica_groups(state, numbers):
-        hashes = stacked[[numbers.index(number) for number in group], slot]
-        measured = hashes.view(np.uint32) != NOT_MEASURED_BITS
-        members = [number for number, has in zip(group, measured, strict=True) if has]
-        if len(members) < 2:
-            continue
-        odd = [members[at] for at in minority(hashes[measured])]
-        agreed = state.peer_runs.setdefault("replicas_agreed", [])
-        if not odd:
-            agreed[:] = [1]
-        elif agreed:
-            evidence = Evidence("weight_hash", float(len(odd)), 0.0, float(len(odd)), "replica_vote")
-            alarms.append(rank_alarm("replica_divergence", odd, step, (evidence,)))
-    return alarms
+def _note_world(state: RunState, numbers: list[int]) -> None:
+    """Ranks of another world hold other parts of the model and of the data."""
+    places = (state.ranks[number].place for number in numbers)
+    world = max((place.world_size or 0 for place in places if place), default=0) or len(state.ranks)
+    if state.peer_runs.get("world") != [world]:
+        state.peer_runs = {"world": [world]}
+        if state.peer_chart is not None:
+            state.peer_chart.restart()
 
 
-def _replica_groups(state: RunState, numbers: list[int]) -> list[list[int]]:
+def _groups(state: RunState, numbers: list[int]) -> list[NDArray[np.intp]]:
+    """Rows of the ranks in equal places."""
     groups: dict[tuple[int | None, int | None], list[int]] = {}
-    for number in numbers:
+    for at, number in enumerate(numbers):
         place = state.ranks[number].place
-        groups.setdefault((place.tensor, place.pipeline) if place else (None, None), []).append(number)
-    return list(groups.values())
+        groups.setdefault((place.tensor, place.pipeline) if place else (None, None), []).append(at)
+    return [np.array(rows, np.intp) for rows in groups.values()]
 
 
-def _gradients(state: RunState, numbers: list[int], stacked: NDArray[np.float32], step: int) -> list[Alarm]:
-    """A rank whose local gradient norms leave its peers', twice in a row (F45)."""
-    if len(numbers) < 3:
-        return []
-    table = state.table
-    slots = table.slots_of(("grad_norm", "grad_norm_total"))
-    scores, effects = leave_one_out(stacked[:, slots])
-    scores *= state.slab.levels.gain("peers")
-    out = (np.abs(scores) >= OUTLIER_Z) & (np.abs(effects) >= OUTLIER_EFFECT)
-    standing = [number for at, number in enumerate(numbers) if out[at].any()]
-    lasting = _in_a_row(state, "gradient", numbers, standing, OUTLIER_IN_A_ROW)
-    if not lasting or len(lasting) * 2 >= len(numbers):
-        return []
-    at = numbers.index(lasting[0])
-    worst = np.argsort(-np.abs(scores[at]) * out[at], kind="stable")[:MAX_EVIDENCE]
-    evidence = tuple(
-        Evidence(
-            table.signal_name(int(slots[column])),
-            float(stacked[at, slots[column]]),
-            float(np.nanmedian(stacked[:, slots[column]])),
-            float(abs(scores[at, column]) / OUTLIER_Z),
-            "peers",
-            table.layer_name(int(slots[column])),
-            step_number(step),
-        )
-        for column in worst
-        if out[at, column]
+def _judged(state: RunState, numbers: list[int], stacked: NDArray[np.float32], step: int) -> _Judged:
+    """Give the values to the chart, which is made where there is none that fits."""
+    columns = columns_of(state.table, len(state.ranks), MAX_PAIRS)
+    chart = state.peer_chart
+    known = 0 if chart is None else len(chart.names)
+    if chart is None or not np.array_equal(chart.names, columns.names[:known]):
+        chart = state.peer_chart = PeerChart(columns.names, columns.floors)
+    elif known < len(columns.names):
+        chart.widen(columns.names[known:], columns.floors[known:])
+    groups = _groups(state, numbers)
+    pairs = len(numbers) * len(columns.names)
+    evidence = caution(state) / state.slab.levels.gain("peers", slots=pairs)
+    verdict = chart.judge(numbers, columns.logs(stacked), groups, step, PEER_BUDGET, evidence)
+    clip = peer_levels(pairs, PEER_BUDGET)[1] * evidence
+    return _Judged(state, numbers, stacked, step, groups, columns, verdict, clip)
+
+
+def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
+    """Ranks whose gradients (F45) or whose layers' gains (F19) leave their peers'."""
+    out = (np.abs(judged.verdict.ratio) >= 1.0) & (judged.columns.compared == compared)
+    return _alarm(judged, _KINDS[compared], out)
+
+
+def _bad_batch(judged: _Judged) -> Alarm | None:
+    """F40: what the first layers make of a rank's batch is out in the very step in which the loss is.
+
+    The loss is the rank's own, or the one of all ranks where they report that. Where it says nothing, being the loss
+    of few samples, a first layer must be out by far.
+    """
+    columns, verdict = judged.columns, judged.verdict
+    size = np.abs(verdict.z)
+    bar = np.maximum(judged.clip, WILDER * verdict.wildest)
+    of_batch = columns.compared == Compared.BATCH
+    loss = columns.named("loss")
+    if loss is not None:
+        of_batch[loss] = False
+    by_far = (size >= FAR * bar) & of_batch & (np.abs(verdict.effect) >= FAR_EFFECT)
+    rows = by_far.any(axis=1)
+    if loss is not None:
+        spiked = (verdict.z[:, loss] >= bar[loss]) | (verdict.swing[loss] >= judged.clip)
+        rows |= spiked & ((size >= bar) & of_batch).any(axis=1)
+        of_batch[loss] = True
+    return _alarm(judged, "bad_batch", (size >= bar) & of_batch & rows[:, None])
+
+
+def _stragglers(judged: _Judged) -> list[Alarm]:
+    """Ranks whose own step, or wait for data, has become slower than its peers' (F47), or always was by much."""
+    verdict, columns = judged.verdict, judged.columns
+    slow = (verdict.ratio >= 1.0) & (verdict.effect >= STRAGGLER_EFFECT)
+    alarm = _alarm(judged, "straggler", slow & (columns.compared == Compared.SECONDS))
+    steps = columns.named("step_seconds")
+    if alarm is not None or steps is None:
+        return [] if alarm is None else [alarm]
+    return _far_behind(judged, judged.stacked[:, columns.slots[steps]])
+
+
+def _alarm(judged: _Judged, kind: str, out: NDArray[np.bool_]) -> Alarm | None:
+    """The alarm on the ranks that are `out`, bool [ranks, columns]; none where as many are as are not."""
+    if not out.any():
+        return None
+    verdict, columns = judged.verdict, judged.columns
+    worst = np.where(out, np.abs(verdict.z), 0.0).max(axis=1)
+    rows = np.flatnonzero(out.any(axis=1) & (worst >= MUCH_LESS * worst.max()))
+    if 2 * len(rows) > len(judged.numbers) or 2 * len(rows) == len(judged.numbers) > 2:
+        return None
+    lead = int(rows[np.argmax(worst[rows])])
+    order = np.argsort(-np.abs(verdict.z[lead]) * out[lead], kind="stable")
+    order = order[out[lead, order]]
+    evidence = tuple(_evidence(judged, lead, int(column)) for column in order[:MAX_EVIDENCE])
+    layers = tuple(dict.fromkeys(name for at in order if (name := columns.layers[at]) is not None))
+    charted = order[np.abs(verdict.ratio[lead, order]) >= 1.0]
+    first = int(verdict.onset[lead, charted].min()) if len(charted) else judged.step
+    return rank_alarm(kind, [judged.numbers[row] for row in rows], first, evidence, layers)
+
+
+def _evidence(judged: _Judged, row: int, column: int) -> Evidence:
+    verdict, columns = judged.verdict, judged.columns
+    value = float(judged.stacked[row, columns.slots[column]])
+    if columns.over[column] >= 0:
+        value /= float(judged.stacked[row, columns.over[column]])
+    ratio, z = abs(float(verdict.ratio[row, column])), abs(float(verdict.z[row, column]))
+    charted = ratio >= 1.0
+    return Evidence(
+        columns.statistics[column],
+        value,
+        value / 2.0 ** float(verdict.effect[row, column]),
+        ratio if charted else z / judged.clip,
+        "peers",
+        columns.layers[column],
+        step_number(int(verdict.onset[row, column]) if charted else judged.step),
     )
-    layers = tuple(dict.fromkeys(entry.layer for entry in evidence if entry.layer is not None))
-    return [rank_alarm("rank_gradient_outlier", lasting, step, evidence, layers)]
 
 
-def _straggler(state: RunState, numbers: list[int], stacked: NDArray[np.float32], step: int) -> list[Alarm]:
-    """One rank's own step time well above its peers' median, several steps in a row (F47)."""
-    slot = state.table.model_slots.get("step_seconds")
-    if slot is None or len(numbers) < 2:
-        return []
-    seconds = stacked[:, slot]
+def _far_behind(judged: _Judged, seconds: NDArray[np.float32]) -> list[Alarm]:
+    """A rank's own step time well above its peers' median, several steps in a row: known before what is usual is."""
+    numbers = judged.numbers
     if not np.isfinite(seconds).all() or not (seconds > 0).all():
         return []
-    median = float(np.median(seconds)) if len(numbers) > 2 else float(seconds.min())
-    slow = [number for at, number in enumerate(numbers) if seconds[at] > STRAGGLER_RATIO * median]
-    lasting = _in_a_row(state, "seconds", numbers, slow, STRAGGLER_IN_A_ROW)
+    slow: list[int] = []
+    worst, typical = 0.0, 1.0
+    for group in judged.groups:
+        median = float(np.median(seconds[group])) if len(group) > 2 else float(seconds[group].min())
+        slow += [numbers[at] for at in group if seconds[at] > STRAGGLER_RATIO * median]
+        if seconds[group].max() / median > worst / typical:
+            worst, typical = float(seconds[group].max()), median
+    lasting = _in_a_row(judged.state, "seconds", numbers, slow, STRAGGLER_IN_A_ROW)
     if not lasting or len(lasting) * 2 > len(numbers):
         return []
-    worst = float(seconds[numbers.index(lasting[0])])
-    evidence = Evidence("step_seconds", worst, median, worst / median, "peers", since_step=step_number(step))
-    return [rank_alarm("straggler", lasting, step, (evidence,))]
+    ratio = worst / typical
+    evidence = Evidence("step_seconds", worst, typical, ratio, "peers", since_step=step_number(judged.step))
+    return [rank_alarm("straggler", lasting, judged.step, (evidence,))]
 
 
 def _in_a_row(state: RunState, name: str, numbers: list[int], standing: list[int], needed: int) -> list[int]:
     """Ranks that stood out in the last `needed` comparisons; a comparison that a rank was not in says nothing of it."""
     flat = state.peer_runs.get(name, [])
+    if not standing and not flat:
+        return []
     runs = dict(zip(flat[::2], flat[1::2], strict=True))
+    out = set(standing)
     for number in numbers:
-        if number in standing:
+        if number in out:
             runs[number] = runs.get(number, 0) + 1
         else:
             runs.pop(number, None)

@@ -66,7 +66,7 @@ def judge(
         state.context.nonfinite_step = None
     if current and state.multiple_ranks:
         wait_for_peers(state, number, record.step, values)
-        alarms += due_comparisons(state, moment)
+        alarms += due_comparisons(state, moment, number)
     transitions = _booked(state, alarms, moment)
     if newest:
         state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))

@@ -62,11 +62,17 @@ def _much_waits(state: RunState, more: int) -> bool:
     return held + more > MAX_WAITING_BYTES
 
 
-def due_comparisons(state: RunState, moment: Moment) -> list[Alarm]:
-    """Compare every step whose time has come, oldest first; then see which ranks no longer report."""
+def due_comparisons(state: RunState, moment: Moment, number: int) -> list[Alarm]:
+    """Compare every step whose time has come with a record of rank `number`, oldest first.
+
+    Then see which ranks no longer report. Asking every reporter of a step at every record would take most of the
+    time where there are thousands; the others have sent nothing since they were last asked.
+    """
     alarms: list[Alarm] = []
     compared = False
-    while state.pending and (len(state.pending) > MAX_WAITING_STEPS or _due(state, state.pending[0])):
+    while state.pending and (
+        len(state.pending) > MAX_WAITING_STEPS or _due(state, state.pending[0], None if compared else number)
+    ):
         alarms += compare(state, state.pending.pop(0))
         compared = True
     if compared:
@@ -87,9 +93,11 @@ def live_ranks(state: RunState) -> Live:
     return state.live
 
 
-def _due(state: RunState, pending: PendingStep) -> bool:
-    for number, sent in pending.sent.items():
-        if state.ranks[number].messages - sent >= FURTHER_MESSAGES:
+def _due(state: RunState, pending: PendingStep, number: int | None) -> bool:
+    """Whether a waiting step is compared now; `number`: only that rank has reported since this was last asked."""
+    sent = pending.sent
+    for reporter in (number,) if number is not None else tuple(sent):
+        if reporter in sent and state.ranks[reporter].messages - sent[reporter] >= FURTHER_MESSAGES:
             return True
     live = live_ranks(state)
     if live.unseen:
@@ -98,8 +106,8 @@ def _due(state: RunState, pending: PendingStep) -> bool:
         return True
     if state.newest_step is None or state.newest_step <= pending.step:
         return False  # nobody is past it, so who has not reported it has not reached it
-    for number in live.seen:
-        rank = state.ranks[number]
+    for each in live.seen:
+        rank = state.ranks[each]
         if rank.step is None or rank.step < pending.step or rank.attempt != state.attempt:
             return False
     return True

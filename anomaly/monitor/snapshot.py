@@ -35,6 +35,7 @@ from anomaly.monitor.state import (
 from anomaly.records import Fork, Layout, shared
 from detectors.climb import Climb
 from detectors.levels import Levels
+from detectors.peers import PeerChart
 from detectors.runlength import RunLength
 from detectors.slab import Slab
 
@@ -72,6 +73,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     recent: list[int] = []
     pending: list[PendingStep] = []
     peer_runs: dict[str, list[int]] = {}
+    peer_chart: bytes = b""
     excursions: dict[str, Excursion] = {}
     history: SavedHistory = msgspec.field(default_factory=SavedHistory)
     climb: bytes = b""
@@ -134,6 +136,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             recent=list(state.recent),
             pending=state.pending,
             peer_runs=state.peer_runs,
+            peer_chart=b"" if state.peer_chart is None else state.peer_chart.dump(),
             excursions=state.excursions,
             history=state.history.saved(),
             climb=b"" if state.life.closed else state.climb.dump(),
@@ -219,6 +222,7 @@ def _restored(saved: _Saved) -> RunState:
         recent=deque(saved.recent, maxlen=RECENT_STEPS),
         pending=saved.pending,
         peer_runs=saved.peer_runs,
+        peer_chart=PeerChart.load(saved.peer_chart) if saved.peer_chart else None,
         excursions=saved.excursions,
         history=History(saved.history),
         **_of_losses(saved),

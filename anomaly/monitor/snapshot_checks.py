@@ -15,6 +15,8 @@ MAX_COUNT = 1 << 62
 """What counts up must have room to; MessagePack has 64 bits."""
 _COUNTS = ("offset", "revision", "attempt", "readings", "messages", "growths")
 _LOSSES = 2
+_PEER_RUNS = {"replicas": 3, "seconds": 2}
+"""Integers an entry."""
 
 
 def misfit(state: RunState) -> str | None:
@@ -40,7 +42,7 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
         yield "pending", all(_vector_fits(values, size) for values in pending.values.values())
     yield (
         "peer_runs",
-        all(len(flat) % 2 == 0 for name, flat in state.peer_runs.items() if name != "replicas_agreed"),
+        all(len(flat) % _PEER_RUNS.get(name, 1) == 0 for name, flat in state.peer_runs.items()),
     )
     looks = state.looks
     yield "looks", len(looks.learned) == len(looks.seen) <= len(state.table.layers)

@@ -19,6 +19,7 @@ from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
 from detectors.levels import Levels
+from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
 from detectors.slab import Slab
@@ -190,7 +191,10 @@ class RunState:
     """The last judged steps as 2 * step + (1 if nothing was suspicious)."""
     pending: list[PendingStep] = field(default_factory=list)
     peer_runs: dict[str, list[int]] = field(default_factory=dict)
-    """Per rank comparison (its name) how often in a row each rank stood out: [rank, times, rank, times, …]."""
+    """What comparisons of ranks remember: the size of the `world`; which ranks are `replicas` ([rank, the lowest of
+    them, times in a row, …]); how often in a row each was far behind in `seconds` ([rank, times, …])."""
+    peer_chart: PeerChart | None = None
+    """The chart of the ranks against each other, once two have been compared."""
     excursions: dict[str, Excursion] = field(default_factory=dict)
     book: IncidentBook = field(default_factory=IncidentBook)
 

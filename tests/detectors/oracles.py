@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 from detectors.levels import shift_level, spike_level
 from detectors.profiles import Profile, Transform
@@ -220,14 +219,3 @@ def run_ratio(holds: Sequence[bool | None], minimum: int = 3) -> float:
         else:
             longest, run = max(longest, min(run, max(minimum, 3 * longest))), 0
     return run / max(minimum, 3 * longest)
-
-
-def outlier(own: float, others: Sequence[float]) -> tuple[float, float]:
-    """(z, effect) of one rank's value against its peers'."""
-    peers = [math.log2(x) for x in others if x > 0.0 and math.isfinite(x)]
-    if not (own > 0.0 and math.isfinite(own)) or not peers:
-        return 0.0, 0.0
-    center = median(peers)
-    spread = 1.4826 * median(abs(y - center) for y in peers)
-    effect = math.log2(own) - center
-    return effect / max(spread, 0.05), effect

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from detectors.climb import Climb
+from detectors.consensus import minority
 from detectors.levels import BUDGET
-from detectors.peers import leave_one_out, minority
 from detectors.profiles import PROFILES, Profile, Transform
 from detectors.runlength import RunLength
 from detectors.slab import Slab
-from tests.detectors.oracles import SeriesOracle, climb_ratio, outlier, run_ratio
+from tests.detectors.oracles import SeriesOracle, climb_ratio, run_ratio
 from tests.detectors.series import BLANK, Floats, ar, decay, jump, linear, ramp, spiky, student
 
 STEPS = 700
@@ -85,21 +85,6 @@ def test_run_lengths_say_what_the_plain_count_says() -> None:
                 bool(h) if m else None for h, m in zip(holds[: t + 1, s], measured[: t + 1, s], strict=True)
             ]
             assert ratio[s] == run_ratio(past)
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7, 8, 33])
-def test_peers_say_what_the_plain_medians_say(ranks: int) -> None:
-    r = np.random.default_rng(ranks)
-    values = np.exp2(r.normal(0, 1, (ranks, 40))).astype(np.float32)
-    values[r.random((ranks, 40)) < 0.1] = np.nan
-    values[r.random((ranks, 40)) < 0.05] = 0.0
-    values[:, 1] = 2.0
-    z, effect = leave_one_out(values)
-    for rank in range(ranks):
-        for column in range(40):
-            others = np.delete(values[:, column], rank).tolist()
-            expected = outlier(float(values[rank, column]), others)
-            assert (z[rank, column], effect[rank, column]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(

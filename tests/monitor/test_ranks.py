@@ -75,6 +75,111 @@ def test_hashes_that_never_agreed_are_shards_not_replicas() -> None:
     assert warnings(of_ranks(range(60), 4, shards)) == []
 
 
+def test_replicas_are_known_by_their_hashes_where_no_place_is() -> None:
+    def shards(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["weight_hash"] = 1000 * (rank % 2) + step + (7 if step >= 40 and rank == 4 else 0)
+
+    (incident,) = warnings(of_ranks(range(60), 6, shards))
+    assert (incident.kind, incident.ranks) == ("replica_divergence", (4,))
+    assert incident.step <= 41
+
+
+def test_shards_that_differ_for_ever_are_quiet() -> None:
+    def shard(_: int, rank: int, record: dict[str, Any]) -> None:
+        for at, of_layer in enumerate(record["layers"].values()):
+            of_layer["grad_norm"] *= (1, 0.01, 30, 5, 0.3)[(at + rank) % 5]
+        record["step_seconds"] = 0.1 * (1 + 0.1 * rank)
+
+    assert warnings(of_ranks(range(300), 5, shard)) == []
+
+
+def test_ranks_in_other_places_are_no_peers() -> None:
+    def stage(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["place"] = {"world_size": 8, "pipeline": rank // 5}
+        if step >= 50 and rank >= 5:
+            record["step_seconds"] = 3.0
+            record["layers"]["h.1"]["grad_norm"] *= 20
+        else:
+            record["step_seconds"] = 0.2
+
+    assert warnings(of_ranks(range(80), 8, stage)) == []
+
+
+def test_of_two_ranks_the_one_that_left_its_own_past_is_named() -> None:
+    def leave(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step >= 50 and rank == 1:
+            record["layers"]["h.2"]["grad_norm"] *= 8
+
+    (incident,) = warnings(of_ranks(range(80), 2, leave))
+    assert (incident.kind, incident.ranks, incident.layer) == ("rank_gradient_outlier", (1,), "h.2")
+
+
+def test_a_layers_gain_on_one_rank_that_is_out_by_little_for_long_is_found() -> None:
+    def corrupt(step: int, rank: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([7, step, rank])
+        for name, of_layer in record["layers"].items():
+            of_layer["act_in_rms"] = of_layer["act_rms"]
+            of_layer["act_rms"] *= float(np.exp(0.01 * noise.standard_normal()))
+            if step >= 100 and rank == 2 and name == "h.1":
+                of_layer["act_rms"] *= 1.05
+
+    (incident,) = warnings(of_ranks(range(160), 4, corrupt))
+    assert (incident.kind, incident.ranks, incident.layer) == ("residual_gain_outlier", (2,), "h.1")
+    assert incident.statistic == "residual_gain"
+    assert 100 <= incident.step <= 120
+    assert abs(incident.first_step - 100) <= 3
+
+
+def test_a_bad_batch_on_one_rank_is_found_in_its_step() -> None:
+    def garbage(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step == 100 and rank == 3:
+            record["loss"] *= 3
+            record["layers"]["embed"]["act_rms"] *= 3
+
+    (incident,) = warnings(of_ranks(range(120), 4, garbage))
+    assert (incident.kind, incident.ranks, incident.layer) == ("bad_batch", (3,), "embed")
+    assert incident.step <= 101
+    assert incident.first_step == 100
+
+
+def test_a_bad_batch_shows_in_the_loss_that_all_ranks_share() -> None:
+    def garbage(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["loss"] = healthy(step, seed=99)["loss"] * (2 if step == 100 else 1)
+        if step == 100 and rank == 3:
+            record["layers"]["embed"]["act_rms"] *= 3
+
+    (incident,) = warnings(of_ranks(range(120), 4, garbage))
+    assert (incident.kind, incident.ranks) == ("bad_batch", (3,))
+
+
+def test_one_rank_with_a_hard_batch_is_no_bad_batch() -> None:
+    def hard(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step == 100 and rank == 3:
+            record["loss"] *= 3
+
+    assert warnings(of_ranks(range(120), 4, hard)) == []
+
+
+def test_ranks_that_wait_for_their_data_are_stragglers() -> None:
+    def starve(step: int, rank: int, record: dict[str, Any]) -> None:
+        waits = step >= 50 and rank in (2, 3)
+        record["data_seconds"] = 0.2 if waits else 0.001 * (1 + rank)
+        record["step_seconds"] = 0.2
+
+    (incident,) = warnings(of_ranks(range(80), 8, starve))
+    assert (incident.kind, incident.ranks, incident.statistic) == ("straggler", (2, 3), "data_seconds")
+
+
+def test_a_rank_that_is_a_fifth_slower_than_it_was_is_a_straggler() -> None:
+    def slow(step: int, rank: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([3, step, rank])
+        usual = 0.2 * (1 + 0.1 * rank)
+        record["step_seconds"] = usual * noise.uniform(0.98, 1.02) * (1.2 if step >= 50 and rank == 1 else 1)
+
+    (incident,) = warnings(of_ranks(range(120), 4, slow))
+    assert (incident.kind, incident.ranks) == ("straggler", (1,))
+
+
 def test_a_straggler_is_named_by_its_own_step_time() -> None:
     def slow(step: int, rank: int, record: dict[str, Any]) -> None:
         record["step_seconds"] = 0.2 * (3 if step >= 50 and rank == 1 else 1)
