@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-demo
 # An environment of its own: what audits the pinned packages is none of them.
 AUDIT := .venv-audit
 
-.PHONY: help venv demo test lint format servers audit bench fuzz fuzz-kafka chaos clean
+.PHONY: help venv demo test lint format servers audit bench scoreboard fuzz fuzz-kafka chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -43,6 +43,9 @@ servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 
 bench: servers  ## measure every gate, print and write benchmarks/results.json (ONLY=row,row measures and writes no more than that)
 	$(BIN)/python -m benchmarks $(ONLY) $(BENCH_ARGS)
+
+scoreboard: $(ALL)  ## PART=validate: faults found and false alarms of ours and every published rule; CORPUS=folder DATA=public logs
+	$(BIN)/python -m benchmarks.detection.scoreboard --part $(or $(PART),validate) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(DATA),--data $(DATA)) $(SCOREBOARD_ARGS)
 
 fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
 	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)

@@ -60,7 +60,25 @@ GATES = {
         Gate("hook_overhead_jax", at_most=1.2),
     )
 }
-"""By row name. Rows that are not here are for information."""
+"""What ``make bench`` measures, by row name. Rows that are in neither table are for information."""
+
+DETECTION = {
+    gate.name: gate
+    for gate in (
+        Gate("detection_recall", at_least=0.97),
+        Gate("detection_false_alarms", at_most=0.2),
+        Gate("detection_critical_false_alarms", at_most=0),
+        Gate("detection_delay_p50", at_most=2),
+        Gate("detection_delay_p90", at_most=20),
+        Gate("detection_localised", at_least=0.95),
+        Gate("detection_rank_named", at_least=0.95),
+        Gate("detection_kind", at_least=0.8),
+        Gate("detection_incidents_per_fault", at_most=1.2),
+        Gate("detection_public_recall", at_least=0.85),
+        Gate("detection_public_healthy", at_most=1),
+    )
+}
+"""What ``make scoreboard`` measures, by row name."""
 
 
 def complaints(rows: Sequence[Row], wanted: Collection[str]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from benchmarks.gates import GATES
+from benchmarks.gates import DETECTION, GATES
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ def row(name: str, value: float | None, unit: str, note: str = "") -> Row:
     >>> row("vs_plain_aiokafka", 0.62, "ratio").ok
     True
     """
-    gate = GATES.get(name)
+    gate = GATES.get(name) or DETECTION.get(name)
     target = None if gate is None else gate.target
     if value is None or math.isnan(value):
         return Row(name, None, unit, target, False, note)
@@ -39,11 +40,19 @@ def row(name: str, value: float | None, unit: str, note: str = "") -> Row:
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
-    """Write ``[{"name", "value", "unit", "target", "ok"}, …]``."""
+    """Write ``[{"name", "value", "unit", "target", "ok"}, …]``.
+
+    Of what `path` held, the rows of the other command stay: those of ``make bench``, and those of ``make scoreboard``,
+    which are the gates of detection.
+    """
+    of_detection = any(row.name in DETECTION for row in rows)
     entries = [
         {"name": row.name, "value": row.value, "unit": row.unit, "target": row.target, "ok": row.ok}
         for row in rows
     ]
+    before: list[dict[str, Any]] = msgspec.json.decode(path.read_bytes()) if path.exists() else []
+    kept = [entry for entry in before if (entry["name"] in DETECTION) is not of_detection]
+    entries = kept + entries if of_detection else entries + kept
     path.write_bytes(msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
 
 

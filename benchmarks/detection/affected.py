@@ -78,6 +78,12 @@ def affected(fault: Fault, ranks: Sequence[RankSeries]) -> Iterator[Pair]:
     yield from found or _pairs(fault, ranks, [(signal, "") for signal in LAST_RESORT])
 
 
+def affected_names(fault: Fault, series: RankSeries) -> list[tuple[str, str]]:
+    """(signal, layer) of what to show of a fault; "" is the whole model."""
+    wanted = [(signal, layer or "") for signal, layer in _wanted(fault, series)]
+    return [*wanted, *((signal, "") for signal in LAST_RESORT)]
+
+
 def _pairs(
     fault: Fault, ranks: Sequence[RankSeries], wanted: Sequence[tuple[str, str | None]]
 ) -> Iterator[Pair]:

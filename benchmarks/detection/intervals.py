@@ -14,7 +14,7 @@ from scipy.stats import beta, chi2
 
 T = TypeVar("T")
 LEVEL = 0.95
-RESAMPLES = 2000
+RESAMPLES = 1000
 SEED = 20_240_501
 
 

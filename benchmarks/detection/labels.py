@@ -83,6 +83,11 @@ REMARKS = {"F14", "F31", "F55"}
 BENIGN = {"F31", "F55"}
 """Those of them that the list of benign events has, too: a page for one is a false alarm."""
 
+EXACT, JUMP = 5, 25
+"""Budgets, in readings of the affected series, of faults that show at once; all others may take longer."""
+_EXACT = frozenset((1, 2, 3, 4, 12, 22, 42, 44))
+_JUMP = frozenset((8, 9, 23, 30, 32, 36, 37, 40, 45, 51))
+
 
 def family_of(code: int) -> str:
     """The family of a fault's number.
@@ -114,9 +119,25 @@ class Fault(msgspec.Struct, frozen=True):
         return self.onset_step + self.budget_steps
 
     @property
+    def at_once(self) -> bool:
+        """Whether it shows at once, so that its delay says how quick a detector is."""
+        return self.number in _EXACT | _JUMP
+
+    @property
+    def cadence(self) -> float:
+        """Steps from one reading of the affected series to the next, as its budget implies; 1 where not at once."""
+        base = EXACT if self.number in _EXACT else JUMP
+        return max(self.budget_steps / base, 1.0) if self.at_once else 1.0
+
+    @property
+    def number(self) -> int:
+        """Its code's number."""
+        return int(self.code[1:])
+
+    @property
     def by_block(self) -> str:
         """Its family by its code."""
-        return family_of(int(self.code[1:]))
+        return family_of(self.number)
 
 
 class Benign(msgspec.Struct, frozen=True):

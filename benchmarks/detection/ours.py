@@ -23,22 +23,19 @@ def code_hash() -> str:
     return hash_of(parts, folder.parent)
 
 
-def raised(
-    files: Sequence[Path], budget: float | None = None, processes: int = PROCESSES
-) -> list[list[Transition]]:
-    """What each file's runs raise; `budget` in false warnings per million steps, None for the one that ships."""
-    name = f"ours-{'default' if budget is None else f'{budget:g}'}"
-    lines = remembered(name, partial(judged, budget=budget), files, code_hash(), processes=processes)
+def raised(files: Sequence[Path], budget: float, processes: int = PROCESSES) -> list[list[Transition]]:
+    """What each file's runs raise; `budget` in false warnings per million steps."""
+    look = partial(judged, budget=budget)
+    lines = remembered(f"ours-{budget:g}", look, files, code_hash(), processes=processes)
     return [[decode_transition(line) for line in each.splitlines()] for each in lines]
 
 
-def judged(file: Path, budget: float | None = None) -> bytes:
+def judged(file: Path, budget: float) -> bytes:
     """What one file raises, a line of JSON each. `ReplayFileError`; RuntimeError where a record was refused."""
     from anomaly.monitor.limits import Limits
     from anomaly.replay.run import Replay
 
-    limits = Limits() if budget is None else Limits(false_warnings_per_million_steps=budget)
-    replay = Replay(limits)
+    replay = Replay(Limits(false_warnings_per_million_steps=budget))
     found = list(replay.transitions([file]))
     if sum(replay.refused_counts.values()):
         raise RuntimeError(f"{file}: records were refused: {'; '.join(replay.refused)}")

@@ -31,7 +31,8 @@ def remembered(
 ) -> list[bytes]:
     """`look` of each file, in the order of `files`; `code` is the hash of what it depends on besides the file.
 
-    `look` must be a module's function, or a partial of one: it runs in another process. What it raises comes through.
+    `look` must be a module's function, or a partial of one: it runs in other processes, except where there is only
+    one. What it raises comes through.
     """
     folder = cache / f"{name}-{code}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,10 @@ def remembered(
     _forget(cache)
     kept = [folder / _name(file) for file in files]
     missing = [at for at, path in enumerate(kept) if not path.exists()]
-    if missing:
+    if processes == 1:
+        for at in missing:
+            _keep(look, files[at], kept[at])
+    elif missing:
         start = min(processes, len(missing)), get_context("spawn"), os.nice, (NICENESS,)
         with ProcessPoolExecutor(*start) as pool:
             jobs = [pool.submit(_keep, look, files[at], kept[at]) for at in missing]

@@ -1,7 +1,11 @@
 """``python -m benchmarks.detection.scoreboard``: how well faults are found on a part of the corpus.
 
+Ours and every published rule over their knobs, on the runs of a part and on the public logs (`--data`, or the
+environment's PUBLIC_LOGS). The test part's figures go to RESULTS.md and results.json, and each look at it is written
+into LOOKS.md; those of the others go to ``.cache/scoreboard/PART``.
+
 ``--ours`` is the quick form: our monitor alone, printed and kept nowhere; results of unchanged code are remembered.
-``--public`` does the same on the public logs, in `--data` (or the environment's PUBLIC_LOGS).
+``--public`` does the same on the public logs.
 """
 
 from __future__ import annotations
@@ -13,11 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomaly.incidents.transition import Transition
-from benchmarks.detection import ours, public_logs, told, told_public, visibility
+from benchmarks.detection import board, looked, ours, told, told_public
 from benchmarks.detection.labels import Trace, traces
 from benchmarks.detection.remembered import PROCESSES, ROOT
-from benchmarks.detection.scoring import RunScore, pages, score
+from benchmarks.detection.scoring import RunScore
 
 PARTS = ("develop", "validate", "test")
 CORPUS = ROOT / ".cache" / "corpus"
@@ -25,46 +28,60 @@ PUBLIC = ROOT.parent / "shared" / "data"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. 0; 2 where there is no corpus."""
+    """The command. 0; 1 where a figure of the test part misses its target; 2 where there is nothing to score."""
     chosen = _options(arguments)
     if chosen.public:
         return _public(chosen)
-    wanted = _chosen(traces(chosen.corpus / chosen.part), chosen)
+    wanted = [
+        trace
+        for trace in traces(chosen.corpus / chosen.part)
+        if _wanted(trace, chosen.runs, chosen.fault, chosen.model)
+    ]
     if not wanted:
         print(f"no runs to score in {chosen.corpus / chosen.part}; make them: make corpus", file=sys.stderr)
         return 2
+    if chosen.part == "test":
+        number = looked.write_down(len(wanted), "ours alone" if chosen.ours else "the whole scoreboard")
+        print(f"look {number} at the test part, written to {looked.PAGE}")
+    return _ours(wanted, chosen) if chosen.ours else _whole(wanted, chosen)
+
+
+def _ours(wanted: Sequence[Trace], chosen: argparse.Namespace) -> int:
     began = time.monotonic()
-    runs = scores_of_ours(wanted, chosen.budget, chosen.processes)
+    runs = board.scores_of_ours(wanted, chosen.budget, chosen.processes)
     print(report(runs, chosen.quiet))
     faults = sum(len(run.faults) for run in runs)
     print(
         f"\n{len(runs)} runs, {faults} faults, in {time.monotonic() - began:.0f} s; code {ours.code_hash()}"
     )
+    if chosen.worst:
+        _print_worst(wanted, runs, chosen)
     return 0
 
 
-def scores_of_ours(wanted: Sequence[Trace], budget: float | None, processes: int) -> list[RunScore]:
-    """Our monitor's scores; `budget` in false warnings per million steps, None for the one that it ships with."""
-    raised = ours.raised([trace.file for trace in wanted], budget, processes=processes)
-    runs = [score(trace.label, each) for trace, each in zip(wanted, raised, strict=True)]
-    return visibility.judge(wanted, runs, processes)
+def _print_worst(wanted: Sequence[Trace], runs: Sequence[RunScore], chosen: argparse.Namespace) -> None:
+    from benchmarks.detection import worst
+
+    for each in worst.draw(wanted, runs, _folder(chosen), chosen.worst):
+        print(f"{each.text}\n  {each.file}")
 
 
-def public_scores(folder: Path, budget: float | None, processes: int) -> list[public_logs.PublicScore]:
-    """Our monitor's scores on the public logs in `folder`."""
-    files = public_logs.pieces(folder, ROOT / ".cache" / "public")
-    raised: dict[str, list[Transition]] = {}
-    for transitions in ours.raised(files, budget, processes=processes):
-        for transition in transitions:
-            raised.setdefault(transition.run, []).append(transition)
-    return [public_logs.score(run, pages(raised.get(run.run, ()))) for run in public_logs.read(folder)]
+def _whole(wanted: Sequence[Trace], chosen: argparse.Namespace) -> int:
+    from benchmarks.detection import keeping  # matplotlib, which the quick forms do without
+
+    data = chosen.data if _has_public(chosen.data) else None
+    if data is None:
+        print(_no_public(chosen.data), file=sys.stderr)
+    detectors = board.measured(wanted, data, chosen.processes)
+    folder = None if chosen.part == "test" else _folder(chosen)
+    return keeping.keep(detectors, wanted, chosen.part, folder, chosen.worst)
 
 
 def _public(chosen: argparse.Namespace) -> int:
-    if not (chosen.data / "public_runs.parquet").exists():
-        print(f"no public_runs.parquet in {chosen.data}; say where it is with --data", file=sys.stderr)
+    if not _has_public(chosen.data):
+        print(_no_public(chosen.data), file=sys.stderr)
         return 2
-    scores = public_scores(chosen.data, chosen.budget, chosen.processes)
+    scores = board.public_of_ours(chosen.data, chosen.budget, chosen.processes)
     if not chosen.quiet:
         print(told_public.lists(scores), end="\n\n")
     print(told_public.summary(scores))
@@ -83,8 +100,16 @@ def report(runs: Sequence[RunScore], quiet: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _chosen(found: Sequence[Trace], chosen: argparse.Namespace) -> list[Trace]:
-    return [trace for trace in found if _wanted(trace, chosen.runs, chosen.fault, chosen.model)]
+def _folder(chosen: argparse.Namespace) -> Path:
+    return ROOT / ".cache" / "scoreboard" / str(chosen.part)
+
+
+def _has_public(folder: Path) -> bool:
+    return (folder / "public_runs.parquet").exists()
+
+
+def _no_public(folder: Path) -> str:
+    return f"no public_runs.parquet in {folder}; say where it is with --data, or DATA=… with make"
 
 
 def _wanted(trace: Trace, runs: str, fault: str, model: str) -> bool:
@@ -100,23 +125,21 @@ def _wanted(trace: Trace, runs: str, fault: str, model: str) -> bool:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.scoreboard", description=__doc__)
     parser.add_argument("--part", choices=PARTS, default="develop")
-    parser.add_argument(
-        "--corpus", type=Path, default=Path(os.environ.get("CORPUS") or CORPUS), metavar="FOLDER"
-    )
+    corpus, data = Path(os.environ.get("CORPUS") or CORPUS), Path(os.environ.get("PUBLIC_LOGS") or PUBLIC)
+    parser.add_argument("--corpus", type=Path, default=corpus, metavar="FOLDER")
+    parser.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where the public logs are")
     parser.add_argument("--ours", action="store_true", help="our monitor alone, printed and kept nowhere")
     parser.add_argument("--public", action="store_true", help="the same on the public logs")
-    data = Path(os.environ.get("PUBLIC_LOGS") or PUBLIC)
-    parser.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where the public logs are")
     parser.add_argument("--budget", type=float, help="false warnings per million steps; default: as shipped")
     parser.add_argument("--runs", default="*", metavar="PATTERN", help="only runs whose names match")
     parser.add_argument("--fault", default="", metavar="CODE", help="only runs with this fault, or `healthy`")
     parser.add_argument("--model", default="", help="only runs of this model")
     parser.add_argument("--quiet", action="store_true", help="without the lists")
+    parser.add_argument(
+        "--worst", type=int, default=0, metavar="N", help="pictures of the N worst of each kind"
+    )
     parser.add_argument("--processes", type=int, default=PROCESSES)
-    chosen = parser.parse_args(arguments)
-    if not (chosen.ours or chosen.public) or chosen.part == "test":
-        parser.error("only --ours on develop or validate so far")
-    return chosen
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

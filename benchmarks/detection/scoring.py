@@ -169,7 +169,7 @@ def _scored(
         kind=last.kind,
         layers=last.layers,
         ranks=last.ranks,
-        right_kind=CODES.get(last.kind) == int(fault.code[1:]),
+        right_kind=CODES.get(last.kind) == fault.number,
         right_family=last.kind in CODES and family_of(CODES[last.kind]) == fault.by_block,
         localised=localised(label, fault, last.layers),
         localised_at_once=localised(label, fault, page.layers),

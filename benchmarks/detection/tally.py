@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
@@ -15,12 +16,17 @@ PER_STEPS = 10_000
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """The figures of a set of faults and quiet steps; None where nothing was there to count."""
+    """The figures of a set of faults and quiet steps; None where nothing was there to count.
+
+    Delays are in steps; those of faults that show at once in readings of the affected series.
+    """
 
     faults: int
     found: int
     delay_median: float | None
     delay_p90: float | None
+    at_once_median: float | None
+    at_once_p90: float | None
     localised: tuple[int, int]
     localised_at_once: tuple[int, int]
     ranks_named: tuple[int, int]
@@ -45,6 +51,15 @@ class Tally(msgspec.Struct, frozen=True):
 def part(counts: tuple[int, int]) -> float | None:
     """A share; None of nothing."""
     return counts[0] / counts[1] if counts[1] else None
+
+
+def quantile(values: Sequence[float], at: float) -> float | None:
+    """The least value that at least this share of the values is at or below; None of nothing.
+
+    >>> quantile([1, 2, 3, 4], 0.5), quantile([1, 2, 3, 4], 0.9)
+    (2, 4)
+    """
+    return sorted(values)[max(math.ceil(at * len(values)) - 1, 0)] if values else None
 
 
 def visible(score: FaultScore) -> bool:
@@ -82,12 +97,15 @@ def by_model(runs: Iterable[RunScore], wanted: Callable[[FaultScore], bool] = vi
 
 def _tallied(scores: Sequence[FaultScore], alarms: int, critical: int, quiet_steps: int) -> Tally:
     found = [score.found for score in scores if score.found is not None]
-    delays = sorted(each.delay for each in found)
+    delays = [each.delay for each in found]
+    quick = [s.found.delay / s.fault.cadence for s in scores if s.found is not None and s.fault.at_once]
     return Tally(
         faults=len(scores),
         found=len(found),
-        delay_median=statistics.median(delays) if delays else None,
-        delay_p90=delays[min(int(0.9 * len(delays)), len(delays) - 1)] if delays else None,
+        delay_median=quantile(delays, 0.5),
+        delay_p90=quantile(delays, 0.9),
+        at_once_median=quantile(quick, 0.5),
+        at_once_p90=quantile(quick, 0.9),
         localised=_counted(found, lambda each: each.localised),
         localised_at_once=_counted(found, lambda each: each.localised_at_once),
         ranks_named=_counted(found, lambda each: each.rank_named),

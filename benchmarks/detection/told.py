@@ -37,6 +37,10 @@ def summary(runs: Sequence[RunScore]) -> str:
         ("  runs with any", f"{alarmed} of {len(runs)}"),
         ("  critical", f"{whole.critical_false_alarms} (< {critical:.2f} per {PER_STEPS:,})"),
         ("delay", f"median {shown(whole.delay_median)}, p90 {shown(whole.delay_p90)} steps"),
+        (
+            "  at once",
+            f"median {shown(whole.at_once_median)}, p90 {shown(whole.at_once_p90)} readings, of what shows at once",
+        ),
         ("localised", f"{_of(whole.localised)}, at once {_of(whole.localised_at_once)}"),
         ("rank", _of(whole.ranks_named)),
         ("kind", f"{_of(whole.kinds)}, or its family {_of(whole.families)}"),
