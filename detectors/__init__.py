@@ -11,7 +11,9 @@ Reading order, which is the order of the data:
     slab         all series of one run, judged in one call
     climb        losses that rise slowly
     flat         losses that no longer fall
-    bumps        losses far above their last readings
+    bumps        losses far above their last readings; quiet: far below, or still
+    paired       evaluations that get worse; samples: a loss before and after a resume
+    trends       gradients that grow by a factor or by an amount
     runlength    exact conditions that held too long
     peers        ranks against each other; consensus: medians and votes
     river_watch  any river detector on a chosen series

@@ -10,7 +10,8 @@ Formula, for one loss, y = log2 x, t = the step + 1, in bins of half an octave o
     error   noise sqrt(1/n_early + 1/n_late)
     drop    = early - late
     long    = TOLERANCE / (drop + Z error)       while |drop| is below 2 TOLERANCE, from 96 readings and 4,096 steps on
-    start   = START_TOLERANCE / (first - late + Z error)  from 200 readings and steps on; first: the first 8 readings
+    start   = START_TOLERANCE / (first - late + Z error)  from 200 readings and steps on; first: the first 8 readings,
+              while no bin's mean is further from it than START_SPAN
 
 so a ratio of 1 or more says, with Z standard errors to spare, that the loss fell by less than 5 % (start: 2 %).
 A noisy loss is never called flat before its mean is known well enough.
@@ -34,6 +35,8 @@ __all__ = ["Flat"]
 TOLERANCE: Final = 0.07
 START_TOLERANCE: Final = 0.03
 START_READINGS: Final = 200
+START_SPAN: Final = 0.15
+"""log2: a loss that was ever further from its first readings has moved, and come back."""
 START_STEPS: Final = 100.0
 """A run whose first reading is of a later step goes on with what another has learned."""
 LONG_READINGS: Final = 96
@@ -75,6 +78,13 @@ class Flat:
         """The step since which the loss is flat, for the one ratio or the other."""
         origin, newest = float(self._state[_ORIGIN]), float(self._state[_NEWEST])
         return origin if start else max(origin, newest / 64.0)
+
+    def level_at(self, step: float) -> float:
+        """The mean of log2 x over the bin that `step` fell into; -inf where nothing is known of it any more."""
+        key = math.floor(2.0 * math.log2(max(step, 0.0) + 1.0))
+        at = _HEAD + 3 * (key % _RING)
+        bin_key, count, total = self._state[at : at + 3].tolist()
+        return total / count if count and bin_key == key else -math.inf
 
     def restart(self) -> None:
         """Steps are repeated, by a run that starts over: only the reading before is no neighbour any more."""
@@ -127,8 +137,19 @@ def _take(state: Any, x: Any, steps: Any, z: float, ratios: Any) -> None:
     if state[_SEEN] >= START_READINGS and newest >= 15.0 and state[_ORIGIN] <= START_STEPS:
         error = z * noise * math.sqrt(1.0 / FIRST + 1.0 / n_late)
         drop = state[_FIRST_SUM] / FIRST - mean
-        if drop > -0.5:
+        if _stayed(state, newest):
             ratios[1] = START_TOLERANCE / max(drop + error, 1e-3)
+
+
+@njit(cache=True, error_model="numpy")
+def _stayed(state: Any, newest: float) -> bool:
+    """Whether the mean of each bin that is still known is about what the first readings were."""
+    for at in range(_HEAD, _WIDTH, 3):
+        if state[at + _COUNT] >= FIRST and state[at + _KEY] > newest - _RING:
+            mean = state[at + _SUM] / state[at + _COUNT]
+            if abs(mean - state[_FIRST_SUM] / FIRST) > START_SPAN:
+                return False
+    return True
 
 
 @njit(cache=True, error_model="numpy")

@@ -27,6 +27,7 @@ from anomaly.monitor.restarts import (
     join_attempt,
     note_session,
 )
+from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import StepMessage, home_key
@@ -175,6 +176,7 @@ def _judged(
 
 def _start_over(state: RunState) -> None:
     """A new attempt repeats steps: what compares steps starts anew, the charts keep what they know, with care."""
+    note_resume(state)
     state.recent.clear()
     state.pending.clear()
     state.excursions.clear()

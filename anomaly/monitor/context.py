@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from anomaly.errors import RecordError
+from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import Event, step_millionths
 
@@ -13,6 +14,9 @@ CAUTION_FACTOR = 2.0
 _LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
+ANNOUNCED_READINGS = 100
+"""For so long what the run said of its learning rate explains it."""
+ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
 PAUSE_ENDS = 2
 """Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
 CAUTIOUS_EVENTS = frozenset(
@@ -36,6 +40,19 @@ def caution(state: RunState, further: int = 0) -> float:
     It is that of the present reading, or of one `further` on.
     """
     return CAUTION_FACTOR if state.readings + further < state.context.cautious_until else 1.0
+
+
+def is_announced(state: RunState) -> bool:
+    """Whether the run has said of late that its learning rate may change."""
+    said = state.context.announced
+    return said is not None and state.readings - said < ANNOUNCED_READINGS
+
+
+def batch_factor(state: RunState) -> float:
+    """How many times as large the batch became of late, 1 at the least: the learning rate may follow."""
+    changed = state.context.batch_changed
+    recent = changed is not None and state.readings - changed < CAUTION_READINGS
+    return max(state.context.batch_factor, 1.0) if recent else 1.0
 
 
 def be_cautious(state: RunState) -> None:
@@ -62,7 +79,13 @@ def note_events(state: RunState, events: tuple[Event, ...], step: int) -> None:
             _note_pause(state, kind, event)
         if kind in CAUTIOUS_EVENTS:
             be_cautious(state)
-        elif kind == "checkpoint_end":
+        if kind in ANNOUNCING:
+            context.announced = state.readings
+        if kind == "lr_schedule":
+            context.declared = _declared(event)
+        if kind == "resume":
+            note_resume(state)
+        if kind == "checkpoint_end":
             context.checkpoints = [*context.checkpoints, _event_step(event, step)][-CHECKPOINTS_KEPT:]
         elif kind == "finished":
             context.outcome = str(event.get("outcome", "completed"))
@@ -75,6 +98,7 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
     if tokens is not None and tokens > 0:
         if context.tokens is not None and not 1 / _TOKENS_JUMP < tokens / context.tokens < _TOKENS_JUMP:
             be_cautious(state)
+            context.batch_factor, context.batch_changed = tokens / context.tokens, state.readings
         context.tokens = tokens
     skipped = values.get("skipped")
     scale = values.get("loss_scale")
@@ -110,6 +134,15 @@ def lr_offset(state: RunState, values: dict[str, float]) -> float:
 def _jumped(context: Context, lr: float) -> bool:
     known = context.lr
     return known is not None and known > 0 and lr > 0 and not 1 / _LR_JUMP < lr / known < _LR_JUMP
+
+
+def _declared(event: Event) -> dict[str, float | str]:
+    """The fields of the declaration that a rule can read."""
+    return {
+        name: value
+        for name, value in event.items()
+        if isinstance(value, int | float | str) and not isinstance(value, bool) and len(str(value)) <= 64
+    }
 
 
 def _note_pause(state: RunState, kind: str, event: Event) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
@@ -14,9 +16,14 @@ from anomaly.records import MILLIONTHS, step_number
 from detectors.bumps import bump
 from detectors.flat import Z
 from detectors.levels import spike_level
+from detectors.rows import Row
 
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
+SLOW_START_READINGS = 1000
+"""Deep plain networks may take hundreds of steps before their loss begins to fall."""
+MOVED = 0.01
+"""Of their norm: weights whose updates add up to less have not moved."""
 LR_AT_REST = 0.05
 """Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
 
@@ -28,6 +35,8 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     long, start = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
     gain = state.slab.levels.gain("flat", "loss")
     long, start = gain * long, gain * start
+    if start >= 1 and history.taken < SLOW_START_READINGS and not _hardly_moves(state):
+        start = 0.0
     if max(long, start) < 1 or not loss[-1] > 0:
         return []
     if context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr):
@@ -38,6 +47,17 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         "loss", float(loss[-1]), None, max(long, start), "flat", since_step=step_number(first_step)
     )
     return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+
+
+def _hardly_moves(state: RunState) -> bool:
+    """Whether the weights of most layers cannot have moved since the start, by their updates."""
+    table, slab = state.table, state.slab
+    slots = table.slots_of(("update_ratio",))
+    slots = slots[slab.row(Row.N)[slots] > 0]
+    if not len(slots):
+        return False
+    updates = [slab.describe(slot).expected for slot in slots.tolist()]
+    return float(np.median(updates)) * state.history.taken < MOVED
 
 
 def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:

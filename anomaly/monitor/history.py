@@ -11,6 +11,8 @@ from detectors.flat import Flat
 PIECE = 8
 """Readings between two looks at the history."""
 KEPT = 64
+RESUME_READINGS = 16
+"""After a resume each of so many readings is looked at."""
 KEPT_SIGNALS = ("loss", "eval_loss", "grad_norm_total", "lr", "loss_scale", "skipped", "clip_coef")
 _ROW = {name: row for row, name in enumerate(KEPT_SIGNALS)}
 _BLANK = np.full((len(KEPT_SIGNALS), 0), np.nan, np.float32)
@@ -24,6 +26,9 @@ class SavedHistory(msgspec.Struct, omit_defaults=True):
     values: bytes = b""
     taken: int = 0
     flat: bytes = b""
+    resumed: int = -1
+    known: dict[str, float] = {}
+    evaluations: list[tuple[float, float, float, float]] = []
 
 
 class History:
@@ -31,9 +36,11 @@ class History:
 
     steps: int64 [n], millionths.  values: float32 [signals of KEPT_SIGNALS, n], NaN where not measured; n is KEPT at
     the most.  unread: what came since the last `read`.  taken: readings read, ever.
+    resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
+    evaluations: the last: step in millionths, mean training loss since the one before, loss, learning rate.
     """
 
-    __slots__ = ("flat", "steps", "taken", "unread", "values")
+    __slots__ = ("evaluations", "flat", "known", "resumed", "steps", "taken", "unread", "values")
 
     def __init__(self, saved: SavedHistory | None = None) -> None:
         saved = saved or SavedHistory()
@@ -44,16 +51,29 @@ class History:
             len(KEPT_SIGNALS), -1
         )
         self.flat = Flat.load(saved.flat) if saved.flat else Flat()
+        self.resumed = saved.resumed
+        self.known = dict(saved.known)
+        self.evaluations = list(saved.evaluations)
 
     @property
-    def full(self) -> bool:
-        """Whether the next reading makes a piece."""
-        return len(self.unread) >= PIECE - 1
+    def seen(self) -> int:
+        """Readings that came, ever."""
+        return self.taken + len(self.unread)
+
+    def due(self, further: int = 0) -> bool:
+        """Whether to look at what has come, or will have come `further` readings on."""
+        came = len(self.unread) + further
+        return came >= PIECE or (self.resumed >= 0 and self.taken + came - self.resumed <= RESUME_READINGS)
 
     def of(self, signal: str) -> NDArray[np.float32]:
         """The kept readings of one of KEPT_SIGNALS: float32 [n]."""
         values: NDArray[np.float32] = self.values[_ROW[signal]]
         return values
+
+    def of_all(self, signal: str) -> NDArray[np.float32]:
+        """As `of`, with what is not read yet."""
+        unread = [values.get(signal, np.nan) for _, values in self.unread]
+        return np.concatenate([self.of(signal), np.array(unread, np.float32)])
 
     def read(self) -> int:
         """Take what is unread to the others; how many there were."""
@@ -76,6 +96,7 @@ class History:
         self.unread = []
         self.steps = np.zeros(0, np.int64)
         self.values = _BLANK
+        self.evaluations = []
         self.flat.restart()
 
     @property
@@ -85,8 +106,15 @@ class History:
 
     def saved(self) -> SavedHistory:
         """For a snapshot."""
-        if not self.taken and not self.unread:
+        if not self.taken and not self.unread and self.resumed < 0:
             return SavedHistory()
         return SavedHistory(
-            self.unread, self.steps.tobytes(), self.values.tobytes(), self.taken, self.flat.dump()
+            self.unread,
+            self.steps.tobytes(),
+            self.values.tobytes(),
+            self.taken,
+            self.flat.dump(),
+            self.resumed,
+            self.known,
+            self.evaluations,
         )

@@ -19,6 +19,7 @@ from anomaly.monitor.charts import chart_alarms
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
+from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
@@ -100,6 +101,8 @@ def _chart(
     if model or not state.multiple_ranks:
         note_reading(state, model, moment.step)
         alarms += survey(state, moment, interval // MILLIONTHS)
+    if flags & _NEGATIVE and model.get("loss", 0.0) < 0:
+        alarms += out_of_range_alarms(state, model["loss"], moment)
     return flags
 
 

@@ -6,6 +6,7 @@ One table; a signal that is not in it is generic.
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 UNCHARTED = "uncharted"
@@ -72,9 +73,25 @@ MEANINGS: dict[str, Meaning] = {
     "weight_nonfinite": Meaning(UNCHARTED, _W, count=True),
     "nonfinite": Meaning(UNCHARTED, _O, count=True),
 }
+_WORDS = re.compile(r"[a-z]+")
 GENERIC = Meaning("generic", _O, "series_shift", "series_shift")
 
 
+_OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
+    (frozenset(("kl",)), Meaning("generic", _O, up="rl_kl")),
+    (frozenset(("entropy",)), Meaning("generic", _O, down="rl_entropy")),
+    (frozenset(("reward", "rewards", "return")), Meaning("generic", _O, down="rl_reward")),
+)
+_NO_POLICY = frozenset(("loss", "coef", "coefficient", "target", "std", "max", "min", "scale"))
+"""Words in a name that make it another quantity: the sign turned round, a setting, a spread."""
+
+
 def meaning_of(signal: str) -> Meaning:
-    """The signal's meaning; a name outside the closed list is a generic two-sided series."""
-    return MEANINGS.get(signal, GENERIC)
+    """The signal's meaning; one outside the closed list is a policy's, by the words of its name, or generic."""
+    known = MEANINGS.get(signal)
+    if known is not None:
+        return known
+    words = frozenset(_WORDS.findall(signal.lower()))
+    if words & _NO_POLICY:
+        return GENERIC
+    return next((meaning for named, meaning in _OF_POLICIES if words & named), GENERIC)

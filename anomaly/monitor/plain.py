@@ -83,5 +83,5 @@ def _is_settled(state: RunState, rank: RankState) -> bool:
         and context.nonfinite_step is None
         and context.outcome is None
         and not context.skipped
-        and not state.history.full
+        and not state.history.due(1)
     )

@@ -9,16 +9,24 @@ from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.context import batch_factor, is_announced
 from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import step_number
 
-LR_ABOVE_SETTLED = 4.0
+LR_ABOVE_SETTLED = 2.8
+"""Without a word of it, and beyond what a larger batch explains."""
+LR_KNOWN_READINGS = 200
+"""A rate that stays so high for so long is what the run goes on with."""
 LR_SINGLE_JUMP = 8.0
 LR_WARM_UP_READINGS = 20
 LR_ZERO_READINGS = 5
+LR_ENDED_READINGS = 100
+"""After a decay to 0, which is how many schedules end."""
+LR_FADED = 0.05
 ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
+WITH_THE_BATCH = 1.1
 EXPERT = "expert"
 """How every framework names the parallel parts of a mixture of experts."""
 EXPERT_ZERO_READINGS = 200
@@ -41,7 +49,7 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
     known, context.lr = context.lr, lr
     context.zero_lr = context.zero_lr + 1 if lr == 0 and context.settled_lr is not None else 0
     if context.zero_lr >= LR_ZERO_READINGS:
-        return True
+        return context.zero_lr >= LR_ENDED_READINGS or not _faded(state)
     if known is None or known <= 0:
         return False
     if context.settled_lr is None:
@@ -51,10 +59,30 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
             context.settled_lr = known
             return True
     elif lr > LR_ABOVE_SETTLED * context.settled_lr:
+        context.high_lr += 1
+        if _is_explained(state, values, lr) or context.high_lr > LR_KNOWN_READINGS:
+            context.settled_lr, context.high_lr = lr, 0
+            return False
         return True
     elif lr <= known:
         context.settled_lr = max(context.settled_lr, known)
     return False
+
+
+def _is_explained(state: RunState, values: dict[str, float], lr: float) -> bool:
+    """Whether the run said so, or its batch grew as much: learning rates are scaled with it."""
+    context = state.context
+    tokens, grown = values.get("tokens"), batch_factor(state)
+    if tokens and context.tokens:
+        grown = max(grown, tokens / context.tokens)
+    return is_announced(state) or lr <= WITH_THE_BATCH * grown * (context.settled_lr or 0.0)
+
+
+def _faded(state: RunState) -> bool:
+    """Whether the learning rate was nearly 0 before it was 0."""
+    before = state.history.of_all("lr")
+    before = before[before > 0]
+    return bool(len(before)) and float(before[-1]) <= LR_FADED * (state.context.settled_lr or 0.0)
 
 
 def is_smooth(context: Context, values: dict[str, float]) -> bool:

@@ -104,11 +104,20 @@ class Context(msgspec.Struct):
     settled_lr: float | None = None
     """The largest learning rate at the time it stopped rising; None while it still rises."""
     zero_lr: int = 0
+    high_lr: int = 0
+    """Readings far above the settled one."""
     tokens: float | None = None
     loss_scale: float | None = None
     skipped: int = 0
     """Steps skipped in a row."""
     cautious_until: int = 0
+    announced: int | None = None
+    """The reading at which the run last said that its schedule, phase or batch changes."""
+    declared: dict[str, float | str] = {}
+    """The learning rate's schedule as the run declared it."""
+    batch_factor: float = 1.0
+    """What the tokens of a step were last multiplied by, and the reading at which."""
+    batch_changed: int | None = None
     loss_changes: int = 0
     checkpoints: list[int] = []
     """The steps of the last checkpoints, oldest first: an onset may lie before the newest."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.book import Moment
+from anomaly.monitor.evaluations import evaluation_alarms
+from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms
-from anomaly.monitor.history import PIECE
+from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.losses import SPARSE_STEPS
+from anomaly.monitor.odd_losses import collapse_alarms, far_up_alarms, spike_rate_alarms
+from anomaly.monitor.resumes import resume_alarms
+from anomaly.monitor.scaling import clip_alarms, scale_alarms
+from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
 
 
@@ -18,7 +24,24 @@ def note_reading(state: RunState, values: dict[str, float], step: int) -> None:
 def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     """Look, if it is time to; `steps` is what the reading stands for, in optimiser steps."""
     history = state.history
-    if len(history.unread) < PIECE and steps < SPARSE_STEPS:
+    if not history.due() and steps < SPARSE_STEPS:
         return []
     new = history.read()
-    return flat_alarms(state, new, moment) + bump_alarms(state, moment, steps)
+    alarms = _of_losses(state, new, moment, steps)
+    alarms += resume_alarms(state, moment)
+    alarms += schedule_alarms(state, moment)
+    alarms += scale_alarms(state, moment)
+    alarms += clip_alarms(state, new, moment)
+    alarms += growth_alarms(state, new, moment)
+    return alarms + profile_alarms(state, moment)
+
+
+def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Alarm]:
+    alarms = evaluation_alarms(state, new, moment)
+    if "loss" not in state.table.model_slots:
+        return alarms
+    alarms += far_up_alarms(state, new, moment)
+    alarms += bump_alarms(state, moment, steps)
+    alarms += flat_alarms(state, new, moment)
+    alarms += collapse_alarms(state, moment)
+    return alarms + spike_rate_alarms(state, new, moment)

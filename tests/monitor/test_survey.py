@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from anomaly.incidents import Severity, Transition
-from tests.monitor.logs import transitions_of
+from tests.monitor.logs import healthy, training, transitions_of
 
 
 def serious(transitions: list[Transition]) -> list[Transition]:
@@ -52,9 +53,23 @@ def test_a_loss_that_stands_because_the_learning_rate_is_at_rest_is_none() -> No
 
 
 def test_a_loss_that_never_fell_is_flat_from_its_start() -> None:
-    (incident,) = serious(transitions_of(model_only(lambda step: 5.55, range(300), 0.01)))
+    (incident,) = serious(transitions_of(model_only(lambda step: 5.55, range(1100), 0.01)))
     assert (incident.kind, incident.first_step) == ("flat_from_start", 0)
-    assert incident.step <= 300
+
+
+def test_it_is_so_after_two_hundred_readings_where_updates_are_next_to_nothing() -> None:
+    def stuck(step: int, record: dict[str, Any]) -> None:
+        record["loss"] = 5.55 * (1 + 0.01 * math.sin(step))
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= 1e-3
+
+    (incident,) = serious(transitions_of(training(range(300), stuck)))
+    assert (incident.kind, incident.first_step) == ("flat_from_start", 0)
+
+
+def test_a_loss_that_begins_to_fall_after_two_hundred_and_fifty_steps_is_a_slow_start() -> None:
+    records = model_only(lambda step: 2.3 if step < 250 else 2.3 * 0.995 ** (step - 250), range(600), 0.01)
+    assert serious(transitions_of(records)) == []
 
 
 @pytest.mark.parametrize("steps", [range(3000), range(0, 60_000, 100)])
@@ -74,3 +89,289 @@ def test_a_rise_of_a_quarter_that_stays_is_found_within_fourteen_readings() -> N
     (incident,) = serious(transitions_of(records))
     assert incident.kind == "loss_spike_persistent"
     assert 300 <= incident.step <= 314
+
+
+def kinds(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Kind and step of each incident that reaches warning."""
+    return [(each.kind, int(each.step)) for each in serious(transitions_of(records))]
+
+
+def with_lr(lr: Callable[[int], float], steps: range, **fields: Any) -> list[dict[str, Any]]:
+    return [
+        {**record, "lr": lr(step)}
+        for step, record in zip(steps, model_only(falling, steps, **fields), strict=True)
+    ]
+
+
+def warmed_up(step: int) -> float:
+    return 1e-3 * min(1, (step + 1) / 50)
+
+
+def cosine(step: int, total: int = 600) -> float:
+    return warmed_up(step) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / total)))
+
+
+def test_a_learning_rate_that_creeps_up_after_its_warm_up_is_found_within_twenty_steps() -> None:
+    found = kinds(with_lr(lambda step: warmed_up(step) * 1.01 ** max(0, step - 200), range(300)))
+    assert [kind for kind, _ in found] == ["lr_schedule"]
+    assert 214 <= found[0][1] <= 225
+
+
+def test_a_rate_that_falls_out_of_a_smooth_decay_is_off_its_schedule() -> None:
+    found = kinds(with_lr(lambda step: cosine(step) / (4 if step >= 300 else 1), range(400)))
+    assert [kind for kind, _ in found] == ["lr_schedule"]
+    assert 300 <= found[0][1] <= 312
+
+
+@pytest.mark.parametrize("factor", [3.0, 1 / 30, 0.0])
+def test_a_jump_of_a_settled_rate_is_off_its_schedule(factor: float) -> None:
+    found = kinds(with_lr(lambda step: warmed_up(step) * (factor if step >= 300 else 1), range(340)))
+    assert [kind for kind, _ in found] == ["lr_schedule"]
+    assert 300 <= found[0][1] <= 310
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        warmed_up,
+        cosine,
+        lambda step: warmed_up(step) * 0.1 ** (step // 200),
+        lambda step: 0.02e-3 + warmed_up(step) * 0.5 * (1 + math.cos(math.pi * (step % 150) / 150)),
+        lambda step: warmed_up(step) * max(0.01, min(1.0, (600 - step) / 150)),
+        lambda step: warmed_up(step % 300) * max(0.05, min(1.0, (300 - step % 300) / 75)),
+        lambda step: 1e-3 * min(1.0, 0.2 * (1 + step // 100)),
+        lambda step: max(0.0, 1e-3 * (1 - step / 560)),
+    ],
+    ids=["constant", "cosine", "steps", "warm restarts", "wsd", "re-warm", "staircase", "ends at 0"],
+)
+def test_a_schedule_as_they_are_is_quiet(schedule: Callable[[int], float]) -> None:
+    assert kinds(with_lr(schedule, range(600))) == []
+
+
+def test_a_rate_scaled_with_the_batch_is_quiet() -> None:
+    records = with_lr(lambda step: warmed_up(step) * (4 if step >= 300 else 1), range(400))
+    for record in records:
+        record["tokens"] = 4096 if record["step"] >= 300 else 1024
+    assert kinds(records) == []
+
+
+def test_an_announced_change_of_the_schedule_is_quiet() -> None:
+    records = with_lr(lambda step: warmed_up(step) * (5 if step >= 300 else 1), range(400))
+    records[300]["events"] = [{"kind": "phase", "name": "unfrozen"}]
+    assert kinds(records) == []
+
+
+def test_a_rate_that_leaves_the_declared_schedule_is_found() -> None:
+    records = with_lr(lambda step: 1e-3 * (1 - step / 1000) * (0.8 if step >= 300 else 1), range(360))
+    records[0]["events"] = [{"kind": "lr_schedule", "name": "my own", "total_steps": 1000}]
+    assert kinds(records) == []
+    records[0]["events"] = [{"kind": "lr_schedule", "name": "linear", "total_steps": 1000}]
+    assert [kind for kind, _ in kinds(records)] == ["lr_schedule"]
+
+
+def resumed(
+    loss: Callable[[int], float], steps: range, at: int, spread: float = 0.03
+) -> list[dict[str, Any]]:
+    records = model_only(loss, steps, spread)
+    records[at]["events"] = [{"kind": "resume"}]
+    return records
+
+
+def test_a_resume_with_other_weights_is_found_by_the_loss() -> None:
+    found = kinds(resumed(lambda step: falling(step) * (1.4 if step >= 300 else 1), range(330), 300))
+    assert [kind for kind, _ in found] == ["resume_corruption"]
+    assert 300 <= found[0][1] <= 308
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.04])
+def test_a_resume_that_goes_on_is_quiet(factor: float) -> None:
+    assert kinds(resumed(lambda step: falling(step) * (factor if step >= 300 else 1), range(330), 300)) == []
+
+
+def test_a_restart_from_far_back_has_the_loss_of_those_steps_and_is_quiet() -> None:
+    records = model_only(falling, range(400)) + model_only(falling, range(60, 400))
+    assert kinds(records) == []
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_an_optimiser_state_lost_at_a_resume_shows_in_the_first_update(announced: bool) -> None:
+    def lost(step: int, record: dict[str, Any]) -> None:
+        record |= {"session": 1 + (step >= 200), "sequence": step % 200}
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= 1 + 3 * 0.7 ** (step - 200) if step >= 200 else 1
+        if announced and step == 200:
+            record["events"] = [{"kind": "resume"}]
+
+    (incident,) = serious(transitions_of(training(range(260), lost)))
+    assert (incident.kind, incident.step) == ("optimizer_state_lost", 200)
+
+
+def scaled(overflows: Callable[[int], bool], steps: range) -> list[dict[str, Any]]:
+    scale, records = 65536.0, model_only(falling, steps)
+    for record in records:
+        record |= {"loss_scale": scale, "skipped": int(overflows(record["step"]))}
+        scale = scale / 2 if record["skipped"] else scale
+    return records
+
+
+def test_a_loss_scale_that_halves_again_and_again_collapses() -> None:
+    ((kind, step),) = kinds(scaled(lambda step: step >= 300 and step % 3 == 0, range(360)))
+    assert kind == "loss_scale_collapse"
+    assert 309 <= step <= 328
+
+
+@pytest.mark.parametrize(
+    "overflows", [lambda step: step < 60 and step % 6 == 0, lambda step: step % 100 == 99]
+)
+def test_the_search_for_a_scale_and_rare_overflows_are_quiet(overflows: Callable[[int], bool]) -> None:
+    assert kinds(scaled(overflows, range(800))) == []
+
+
+def evaluated(
+    loss: Callable[[int], float], evaluation: Callable[[int], float], steps: range, every: int = 25
+) -> list[dict[str, Any]]:
+    records = model_only(loss, steps)
+    noise = np.random.default_rng(2).standard_normal(len(records))
+    for record, each in zip(records, noise, strict=True):
+        if record["step"] % every == every - 1:
+            record["eval_loss"] = evaluation(record["step"]) * math.exp(0.01 * each)
+    return records
+
+
+def test_an_evaluation_that_rises_while_training_falls_is_overfitting() -> None:
+    records = evaluated(
+        falling, lambda step: falling(min(step, 300)) * 1.002 ** max(0, step - 300), range(600)
+    )
+    ((kind, step),) = kinds(records)
+    assert kind == "overfit"
+    assert 350 <= step <= 450
+
+
+def test_an_evaluation_that_jumps_is_a_regression() -> None:
+    records = evaluated(lambda step: 2.5, lambda step: 2.6 * (1.15 if step >= 300 else 1), range(500))
+    ((kind, step),) = kinds(records)
+    assert kind in ("eval_regression", "overfit")
+    assert step <= 400
+
+
+def test_evaluations_that_scatter_are_quiet() -> None:
+    assert kinds(evaluated(falling, falling, range(1500))) == []
+
+
+def test_a_positive_loss_that_jumps_below_0_is_out_of_range() -> None:
+    found = kinds(model_only(lambda step: 2.0 if step < 200 else -0.1, range(240)))
+    assert found[0] == ("loss_out_of_range", 200)
+
+
+def test_a_likelihood_that_comes_down_through_0_is_not() -> None:
+    records = model_only(lambda step: 5 - step / 40, range(400))
+    assert "loss_out_of_range" not in [kind for kind, _ in kinds(records)]
+
+
+def test_a_loss_that_falls_off_a_cliff_collapses() -> None:
+    found = kinds(model_only(lambda step: falling(step) * (0.3 if step >= 300 else 1), range(340)))
+    assert [kind for kind, _ in found] == ["loss_collapse"]
+    assert found[0][1] <= 325
+
+
+def test_a_loss_whose_noise_dies_is_read_from_a_loader_that_is_stuck() -> None:
+    records = model_only(lambda step: 2.0, range(300), 0.05)
+    records += [{"run": "r1", "step": step, "loss": 2.0 - 1e-4 * (step - 300)} for step in range(300, 340)]
+    found = kinds(records)
+    assert [kind for kind, _ in found] == ["loss_collapse"]
+    assert found[0][1] <= 325
+
+
+@pytest.mark.parametrize("drop", [0.6, 0.8])
+def test_a_loss_that_falls_with_a_decay_of_the_learning_rate_is_quiet(drop: float) -> None:
+    records = model_only(lambda step: falling(step) * (drop if step >= 300 else 1), range(600))
+    for record in records:
+        record["lr"] = 1e-2 if record["step"] < 300 else 1e-3
+    assert kinds(records) == []
+
+
+def test_spikes_that_come_far_more_often_than_before_are_a_warning() -> None:
+    records = model_only(lambda step: 2.5, range(1000), 0.01)
+    for step in (150, 620, 650, 690, 720, 760, 790):
+        records[step]["loss"] *= 1.6
+    assert ("loss_spike_transient") in [kind for kind, _ in kinds(records)]
+
+
+def test_a_run_that_always_spikes_is_quiet() -> None:
+    records = model_only(lambda step: 2.5, range(1500), 0.01)
+    for record in records:
+        record["loss"] *= 1.6 if record["step"] % 50 == 7 else 1
+    assert kinds(records) == []
+
+
+def test_gradients_that_are_never_cleared_add_up() -> None:
+    def adding(step: int, record: dict[str, Any]) -> None:
+        record["grad_norm_total"] = 1 + 0.5 * max(0, step - 299) + 0.02 * math.sin(step)
+
+    records = [{k: v for k, v in each.items() if k != "layers"} for each in training(range(340), adding)]
+    found = [each.kind for each in transitions_of(records)]
+    assert "missing_zero_grad" in found or "gradient_spike" in found
+
+
+def test_gradients_that_double_again_and_again_explode() -> None:
+    def growing(step: int, record: dict[str, Any]) -> None:
+        record["grad_norm_total"] *= 1.05 ** max(0, step - 400)
+
+    assert serious(transitions_of(training(range(500), growing)))
+
+
+def test_a_layer_far_off_its_siblings_in_the_first_steps_is_poorly_initialised() -> None:
+    layers = tuple(f"h.{at}" for at in range(12))
+
+    def large(step: int, record: dict[str, Any]) -> None:
+        record["layers"]["h.7"]["weight_norm"] *= 10
+
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    assert kinds(records) == []
+    for record in records:
+        large(record["step"], record)
+    (incident,) = serious(transitions_of(records))
+    assert (incident.kind, incident.layer) == ("poor_initialisation", "h.7")
+    assert incident.step <= 16
+
+
+def test_a_loss_far_above_its_start_that_stays_there_is_critical() -> None:
+    def diverges(step: int, record: dict[str, Any]) -> None:
+        record["loss"] *= 8 if step >= 300 else 1
+
+    transitions = transitions_of(training(range(360), diverges))
+    assert [each.severity for each in transitions][-1] is Severity.CRITICAL
+    assert min(each.step for each in transitions if each.severity is Severity.CRITICAL) <= 335
+
+
+def test_clipping_at_each_step_where_it_was_rare_is_a_remark() -> None:
+    records = model_only(falling, range(600))
+    for record in records:
+        record["clip_coef"] = 0.5 if record["step"] >= 400 or record["step"] % 10 == 0 else 1.0
+    transitions = transitions_of(records)
+    assert {(each.kind, each.severity) for each in transitions} == {("clip_saturation", Severity.INFO)}
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "factor", "kind"),
+    [
+        ("objective/kl", 0.1, 10.0, "rl_kl"),
+        ("approx_kl", 0.1, 10.0, "rl_kl"),
+        ("train/policy_entropy", 1.4, 0.2, "rl_entropy"),
+        ("rollout/ep_rew_mean_reward", 20.0, 0.2, "rl_reward"),
+        ("rewards/mean", 20.0, 0.2, "rl_reward"),
+    ],
+)
+def test_series_of_policies_are_known_by_the_words_of_their_names(
+    name: str, level: float, factor: float, kind: str
+) -> None:
+    def run(change: float) -> list[dict[str, Any]]:
+        records = model_only(falling, range(300))
+        noise = np.random.default_rng(3).standard_normal(300)
+        for record, each in zip(records, noise, strict=True):
+            record[name] = level * (change if record["step"] >= 250 else 1) * (1 + 0.05 * each)
+        return records
+
+    assert [found for found, _ in kinds(run(factor))] == [kind]
+    assert kinds(run(1.0)) == []
+    assert kinds(run(1 / factor)) == []

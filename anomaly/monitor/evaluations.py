@@ -1,0 +1,70 @@
+"""Evaluations against the training loss between them: overfitting (F38), or an evaluation that got worse (F39)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.paired import best_before, worse
+
+KEPT_EVALUATIONS = 24
+LR_ROSE = 1.2
+_SUM, _COUNT = "evaluations.sum", "evaluations.count"
+
+
+def evaluation_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F38 and F39. Of several evaluations in a piece of eight readings the last counts: they are no rare event."""
+    history = state.history
+    evaluated = history.of("eval_loss")[-new:]
+    if not np.isfinite(evaluated).any():
+        _note_training(state, new)
+        return []
+    _note_training(state, new)
+    at = int(np.flatnonzero(np.isfinite(evaluated))[-1])
+    known = history.known
+    count = known.pop(_COUNT, 0.0)
+    mean = known.pop(_SUM, 0.0) / count if count else math.nan
+    step = int(history.steps[-new:][at])
+    entry = (float(step), mean, float(evaluated[at]), state.context.lr or 0.0)
+    history.evaluations = [*history.evaluations, entry][-KEPT_EVALUATIONS:]
+    return _judged(state)
+
+
+def _note_training(state: RunState, new: int) -> None:
+    known, loss = state.history.known, state.history.of("loss")[-new:]
+    loss = loss[np.isfinite(loss)]
+    known[_SUM] = known.get(_SUM, 0.0) + float(loss.sum(dtype=np.float64))
+    known[_COUNT] = known.get(_COUNT, 0.0) + len(loss)
+
+
+def _judged(state: RunState) -> list[Alarm]:
+    table = np.array(state.history.evaluations)
+    steps, training, losses = table[:, 0], table[:, 1], table[:, 2]
+    if not np.all(losses > 0):
+        return []
+    e = np.log2(losses)
+    ratio = worse(e) * state.slab.levels.gain("evaluation", "loss")
+    if ratio < 1:
+        return []
+    best = best_before(e)
+    if table[best:, 3].max() > LR_ROSE * table[best, 3]:
+        return []  # a warm restart: what it costs comes back
+    kind = "overfit" if np.nanmean(training[-3:]) < training[best] else "eval_regression"
+    first_step = int(steps[best + 1])
+    since = step_number(first_step)
+    evidence = [
+        Evidence("eval_loss", float(losses[-1]), float(losses[best]), ratio, "evaluations", since_step=since)
+    ]
+    if math.isfinite(training[-1]) and math.isfinite(training[best]):
+        drop = Evidence(
+            "loss", float(training[-1]), float(training[best]), 1.0, "evaluations", since_step=since
+        )
+        evidence.append(drop)
+    return [Alarm(kind, KINDS[kind].severity, first_step, tuple(evidence))]

@@ -1,0 +1,98 @@
+"""The layer profile in the first steps (F27): one look, at layers against their siblings and at sheer size."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS, step_number
+from detectors.rows import Row
+
+LOOK_AT = 8
+"""Readings after which the profile is looked at, once; the run's first step must be near 0."""
+FIRST_STEPS = 100
+PROFILED = ("weight_norm", "act_rms", "grad_norm")
+SIBLINGS = 4
+LEAST_OFF = 2.0
+"""log2: a layer four times what its siblings are."""
+SPREADS = 8.0
+WILD_RMS = 100.0
+WILD_SHARE = 0.5
+_DIGITS = re.compile(r"\d+")
+
+
+def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """F27: a layer far from its siblings (names alike but for numbers), or activations far too large in most layers."""
+    history, table = state.history, state.table
+    if history.known.get("profiled") or history.taken < LOOK_AT:
+        return []
+    history.known["profiled"] = 1.0
+    if history.taken > 2 * LOOK_AT or not 0 <= moment.step <= FIRST_STEPS * MILLIONTHS:
+        return []
+    level = state.slab.row(Row.LEVEL)
+    learned = state.slab.row(Row.N) > 0
+    off: dict[int, float] = {}
+    for signal in PROFILED:
+        slots = table.slots_of((signal,))
+        slots = slots[learned[slots] & (table.trainable[table.slot_layer[slots]] != 0)]
+        off |= _off_siblings(state, slots, level)
+    if off:
+        worst = sorted(off, key=lambda slot: -abs(off[slot]))
+        return [_alarm(state, worst, [2.0 ** abs(off[slot] - LEAST_OFF) for slot in worst], moment)]
+    slots = table.slots_of(("act_rms",))
+    slots = slots[learned[slots]]
+    wild = slots[level[slots] > np.log2(WILD_RMS)]
+    if len(slots) and len(wild) >= max(2, WILD_SHARE * len(slots)):
+        worst = wild[np.argsort(-level[wild], kind="stable")].tolist()
+        return [_alarm(state, worst, (2.0 ** level[worst] / WILD_RMS).tolist(), moment)]
+    return []
+
+
+def _off_siblings(state: RunState, slots: NDArray[np.intp], level: NDArray[np.float32]) -> dict[int, float]:
+    """Slot -> log2 of how far it is off the line through its siblings, for those clearly off."""
+    families: dict[str, list[int]] = {}
+    for slot in slots.tolist():
+        families.setdefault(_DIGITS.sub("#", state.table.layer_name(slot) or ""), []).append(slot)
+    off = {}
+    for members in families.values():
+        if len(members) < SIBLINGS:
+            continue
+        y = level[members].astype(np.float64)
+        for at, slot in enumerate(members):
+            others = np.delete(y, at)
+            middle = float(np.median(others))
+            spread = 1.4826 * float(np.median(np.abs(others - middle)))
+            reach = max(float(others.max()) - middle, middle - float(others.min()))
+            away = float(y[at]) - middle
+            if abs(away) > max(LEAST_OFF, SPREADS * spread, 2 * reach):
+                off[slot] = away
+    return off
+
+
+def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Moment) -> Alarm:
+    evidence = []
+    for slot, score in zip(slots[:MAX_EVIDENCE], scores[:MAX_EVIDENCE], strict=True):
+        reading = state.slab.describe(slot)
+        value = reading.expected  # of the first readings: the level is what they were
+        evidence.append(
+            Evidence(
+                state.table.signal_name(slot),
+                value,
+                None,
+                max(score, 1.0),
+                "profile",
+                layer=state.table.layer_name(slot),
+                since_step=step_number(0),
+            )
+        )
+    names = [state.table.layer_name(slot) or "" for slot in slots]
+    layers = tuple(dict.fromkeys(names))[:MAX_LAYERS_NAMED]
+    kind = "poor_initialisation"
+    return Alarm(kind, KINDS[kind].severity, 0, tuple(evidence), layers)

@@ -1,0 +1,53 @@
+"""How the gradients of the whole model grow: by a factor (F10), or by an amount as if never cleared (F15)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import caution
+from anomaly.monitor.history import KEPT, History
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound
+
+SETTLED_READINGS = 256
+"""Gradients grow in a run's first steps: before that only growth by `EARLY` counts."""
+EARLY = 0.25
+_TOP = "growth.top"
+WORTH_A_LOOK = 0.25
+
+
+def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F15, or else F10, of the total norm before clipping."""
+    history = state.history
+    norm = history.of("grad_norm_total")
+    top = _top_before(history, norm)
+    compounded = compound(norm, top) * (1.0 if history.taken >= SETTLED_READINGS else EARLY)
+    for kind, ratio, readings in (
+        ("missing_zero_grad", adding_up(norm), ADDING),
+        ("gradient_explosion", compounded, BLOCK * BLOCKS),
+    ):
+        if ratio < WORTH_A_LOOK:
+            continue
+        ratio *= state.slab.levels.gain("growth", "gradient") / caution(state)
+        if ratio >= 1:
+            first_step = int(history.steps[-min(readings, len(history.steps))])
+            since = step_number(first_step)
+            evidence = Evidence("grad_norm_total", float(norm[-1]), None, ratio, "growth", since_step=since)
+            return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+    return []
+
+
+def _top_before(history: History, norm: NDArray[np.float32]) -> float:
+    """The largest median of a piece before the window in which growth is looked for; remembered."""
+    oldest = norm[: KEPT - BLOCK * BLOCKS]
+    oldest = oldest[np.isfinite(oldest)]
+    known = history.known
+    if len(norm) == KEPT and len(oldest):
+        known[_TOP] = max(known.get(_TOP, 0.0), float(np.median(oldest)))
+    return known.get(_TOP, 0.0)

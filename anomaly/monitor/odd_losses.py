@@ -1,0 +1,135 @@
+"""Losses too good to be true (F37) or below 0 (F36); how often they spike (F31); losses far up for good."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence, Severity
+from anomaly.monitor.context import caution
+from anomaly.monitor.flatness import LASTING_READINGS
+from anomaly.monitor.history import PIECE
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.levels import spike_level
+from detectors.quiet import STILL, fallen, still
+
+POSITIVE_READINGS = 32
+JUMP_READINGS = 8
+JUMP = 0.5
+"""Of the usual loss, from one reading to the next."""
+NEAR_ZERO = 0.3
+BELOW = 2.0
+SPIKE_LOG2, SPIKE_NOISES, SPIKE_BEFORE = 0.3, 8.0, 8
+RECENT_SPIKES, USUAL_SPIKES = 200.0, 2000.0
+"""Readings over which spikes are counted, of late and as a rule."""
+MANY_SPIKES = 4.0
+MORE_OFTEN = 4.0
+RATE_READINGS = 400
+FAR_UP = 1.5
+"""log2 above the best: the run has lost what it had learned."""
+ABOVE_START = 0.15
+FAR_READINGS = 24
+
+
+def out_of_range_alarms(state: RunState, loss: float, moment: Moment) -> list[Alarm]:
+    """F36: below 0, by a loss that was well above it at each reading until it jumped. One that comes down to 0 may."""
+    values = state.history.of_all("loss")
+    values = values[np.isfinite(values)].astype(np.float64)
+    usual = values[: -JUMP_READINGS - 1]
+    if len(usual) < POSITIVE_READINGS:
+        return []
+    middle, least = float(np.median(usual)), float(usual.min())
+    jump = -float(np.diff(values[-JUMP_READINGS - 1 :]).min())
+    if least < NEAR_ZERO * middle or jump < JUMP * middle or middle - loss < BELOW * (middle - least):
+        return []
+    since = step_number(moment.step)
+    evidence = Evidence("loss", loss, middle, jump / (JUMP * middle), "out_of_range", since_step=since)
+    kind = "loss_out_of_range"
+    return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]
+
+
+def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """F37: off a cliff, or still: too good to be true."""
+    history = state.history
+    loss = history.of("loss")
+    for find, readings, ratio in (
+        ("fallen", LASTING_READINGS, fallen(loss, spike_level(1), LASTING_READINGS, PIECE - 1)),
+        ("still", STILL, still(loss)),
+    ):
+        if ratio < 0.5:
+            continue
+        ratio *= state.slab.levels.gain("collapse", "loss") / caution(state)
+        if ratio >= 1:
+            first_step = int(history.steps[-readings])
+            expected = float(np.nanmedian(loss[:-readings]))
+            evidence = Evidence(
+                "loss", float(loss[-1]), expected, ratio, find, since_step=step_number(first_step)
+            )
+            return [Alarm("loss_collapse", KINDS["loss_collapse"].severity, first_step, (evidence,))]
+    return []
+
+
+def spike_rate_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F31, a warning only where spikes that recover come far more often than they did."""
+    history, known = state.history, state.history.known
+    count = _spikes(history.of("loss"), new)
+    recent = known.get("spikes.recent", 0.0) * math.exp(-new / RECENT_SPIKES) + count
+    usual = known.get("spikes.usual", 0.0) * math.exp(-new / USUAL_SPIKES) + count
+    known["spikes.recent"], known["spikes.usual"] = recent, usual
+    if recent < MANY_SPIKES or history.taken < RATE_READINGS or not count:
+        return []
+    older = max(usual - recent, 0.5) / min(USUAL_SPIKES, history.taken - RECENT_SPIKES)
+    ratio = recent / RECENT_SPIKES / older / MORE_OFTEN
+    if ratio < 1:
+        return []
+    first_step = int(history.steps[0])
+    evidence = Evidence(
+        "loss",
+        float(history.of("loss")[-1]),
+        None,
+        ratio,
+        "spike_rate",
+        since_step=step_number(first_step),
+    )
+    return [Alarm("loss_spike_transient", Severity.WARNING, first_step, (evidence,))]
+
+
+def _spikes(loss: np.ndarray, new: int) -> int:
+    """Spikes that begin in the last `new` readings."""
+    y = np.log2(loss[np.isfinite(loss) & (loss > 0)].astype(np.float64))
+    if len(y) < POSITIVE_READINGS or y[-new:].max() - np.median(y) < SPIKE_LOG2:
+        return 0
+    noise = float(np.median(np.abs(np.diff(y)))) / 0.954
+    high = y > np.median(y) + max(SPIKE_LOG2, SPIKE_NOISES * noise)
+    begins = high & ~np.concatenate([[False], high[:-1]])
+    return int(np.count_nonzero(begins[-new:]))
+
+
+def far_up_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """Critical where the loss is worse than at the start and nearly three times its best, and an incident is open."""
+    history, known = state.history, state.history.known
+    y = history.of("loss")
+    y = np.log2(y[np.isfinite(y) & (y > 0)].astype(np.float64))
+    if len(y) < FAR_READINGS:
+        return []
+    if history.taken <= 2 * FAR_READINGS:
+        known["far.start"] = max(known.get("far.start", -math.inf), float(y.max()))
+    best = known["far.best"] = min(known.get("far.best", math.inf), float(np.median(y[-FAR_READINGS:])))
+    low = float(y[-FAR_READINGS:].min())
+    start = known.get("far.start", math.inf)
+    if low < best + FAR_UP or low < start + ABOVE_START:
+        return []
+    serious = [each for each in state.book.open if each.severity is not Severity.INFO]
+    if not any(KINDS[each.kind].cause_group == "training" for each in serious):
+        return []
+    first_step = int(history.steps[-FAR_READINGS])
+    ratio = (low - best) / FAR_UP
+    evidence = Evidence(
+        "loss", 2.0 ** float(y[-1]), 2.0**best, ratio, "far_up", since_step=step_number(first_step)
+    )
+    return [Alarm("loss_divergence", Severity.CRITICAL, first_step, (evidence,))]

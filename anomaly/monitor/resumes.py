@@ -1,0 +1,123 @@
+"""Whether a resumed run is the run that stopped (F51), with its optimiser's state (F30)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.history import RESUME_READINGS
+from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS, step_number
+from detectors.rows import Row
+from detectors.samples import Before, rise
+
+BEFORE_READINGS = 32
+_LEVEL, _DEVIATION, _WANDER = "resume.level", "resume.deviation", "resume.wander"
+_NEWEST = "resume.newest"
+UPDATE_RISE = 0.8
+"""log2: how much larger the median layer's updates are without the optimiser's state, at the least."""
+UPDATE_FALL = 1.5
+CLEAR_Z = 4.0
+BROAD_SHARE = 0.6
+LEAST_LEARNED = 16
+
+
+def note_resume(state: RunState) -> None:
+    """The next reading is the first after a resume: remember what the loss was before."""
+    history = state.history
+    if history.resumed == history.seen:
+        return  # announced twice: by an event and by a new session
+    history.read()
+    history.resumed = history.taken
+    history.known[_NEWEST] = float(history.steps[-1]) if len(history.steps) else -math.inf
+    before = Before.of(_log2(history.of("loss"))[-BEFORE_READINGS:])
+    for name in (_LEVEL, _DEVIATION, _WANDER):
+        history.known.pop(name, None)
+    if before is not None:
+        history.known |= {_LEVEL: before.level, _DEVIATION: before.deviation, _WANDER: before.wander}
+
+
+def resume_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """What the first readings after a resume say."""
+    since = state.history.taken - state.history.resumed
+    if state.history.resumed < 0 or since > RESUME_READINGS + 8:
+        return []
+    alarms = _optimiser_alarms(state, moment) if since <= RESUME_READINGS else []
+    return alarms + _loss_alarms(state, moment, since)
+
+
+def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
+    """F51: the loss is not the one before, nor the one that the same steps had."""
+    history, known = state.history, state.history.known
+    if _LEVEL not in known:
+        return []
+    before = Before(known[_LEVEL], known[_DEVIATION], known[_WANDER])
+    after = history.of("loss")[-since:]
+    first_step = int(history.steps[-min(since, len(history.steps))])
+    repeats = first_step <= known[_NEWEST]
+    earlier = history.flat.level_at(first_step / MILLIONTHS) if repeats else -math.inf
+    ratio = rise(before, _log2(after), earlier)
+    if ratio < 1 or not after[-1] > 0:
+        return []
+    evidence = Evidence(
+        "loss",
+        float(after[-1]),
+        2.0**before.level,
+        ratio,
+        "two_samples",
+        since_step=step_number(first_step),
+    )
+    return [Alarm("resume_corruption", KINDS["resume_corruption"].severity, first_step, (evidence,))]
+
+
+def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """F30: the updates of most layers jump, over the learning rate, at the first reading that has any."""
+    history, table, slab = state.history, state.table, state.slab
+    if history.known.get("resume.updates") == history.resumed:
+        return []
+    slots = table.slots_of(("update_ratio",))
+    z = slab.z[slots]
+    slots, z = slots[z != 0], z[z != 0]
+    if not len(slots):
+        return []
+    history.known["resume.updates"] = float(history.resumed)
+    moved = z * slab.row(Row.SCALE)[slots] * 1.2533
+    middle = float(np.median(moved))
+    clear = np.abs(z) >= CLEAR_Z
+    if not -UPDATE_FALL < middle < UPDATE_RISE and np.mean(clear & (moved * middle > 0)) >= BROAD_SHARE:
+        return [_updates_alarm(state, slots, moved, middle, moment)]
+    return []
+
+
+def _updates_alarm(
+    state: RunState, slots: NDArray[np.intp], moved: NDArray[np.float32], middle: float, moment: Moment
+) -> Alarm:
+    order = slots[np.argsort(-np.abs(moved), kind="stable")]
+    evidence = []
+    for slot in order[:MAX_EVIDENCE].tolist():
+        reading = state.slab.describe(slot)
+        evidence.append(
+            Evidence(
+                "update_ratio",
+                reading.value,
+                reading.expected,
+                abs(middle) / UPDATE_RISE,
+                "resume",
+                layer=state.table.layer_name(slot),
+                since_step=step_number(moment.step),
+            )
+        )
+    names = tuple(state.table.layer_name(slot) or "" for slot in order[:MAX_LAYERS_NAMED].tolist())
+    kind = "optimizer_state_lost"
+    return Alarm(kind, KINDS[kind].severity, moment.step, tuple(evidence), names)
+
+
+def _log2(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    positive: NDArray[np.float64] = values[np.isfinite(values) & (values > 0)].astype(np.float64)
+    return np.log2(positive)

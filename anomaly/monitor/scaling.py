@@ -1,0 +1,92 @@
+"""The loss scale that collapses (F05), and clipping at nearly every step (F14): counts over the last readings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.history import KEPT
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+
+SETTLED_READINGS = KEPT
+"""Without a skipped step: the search for the scale is over."""
+HALVINGS = 4
+RECENT = 32
+SKIPPED_SHARE = 0.25
+CLIPPED = 0.999
+SATURATED_SHARE = 0.95
+FREE_SHARE = 0.5
+SHARE_RATE = 1 / 512
+SHARE_READINGS = 256
+
+
+def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """F05: since the search for a scale ended, it halved four times in the last readings, or a quarter was skipped.
+
+    A scaler halves its scale at an overflow and doubles it after some thousand good steps, so a healthy one does so
+    about as often. In the search there is no limit but the scale 1, below which gradients are made smaller.
+    """
+    history = state.history
+    scale, skipped = history.of("loss_scale"), history.of("skipped")
+    measured = np.isfinite(scale)
+    if not measured.any():
+        return []
+    scale, skipped = scale[measured], skipped[measured]
+    falls = np.diff(scale) < 0
+    bad = np.concatenate([[False], falls]) | (skipped > 0)
+    if "scale.settled" not in history.known:
+        if len(bad) >= SETTLED_READINGS and not bad[-SETTLED_READINGS:].any():
+            history.known["scale.settled"] = 1.0
+        if not (scale[-1] < 1 and falls[-RECENT:].any()):
+            return []
+    halvings = float(np.log2(np.max(scale[-RECENT:]) / max(float(scale[-1]), 1e-30)))
+    share = float(np.mean(bad[-RECENT:])) if len(bad) >= RECENT else 0.0
+    ratio = max(halvings / HALVINGS, share / SKIPPED_SHARE)
+    if ratio < 1 or not bad[-RECENT:].sum() >= HALVINGS:
+        return []
+    first = int(history.steps[measured][-RECENT:][np.argmax(bad[-RECENT:])])
+    evidence = Evidence(
+        "loss_scale",
+        float(scale[-1]),
+        float(np.max(scale[-RECENT:])),
+        ratio,
+        "halvings",
+        since_step=step_number(first),
+    )
+    kind = "loss_scale_collapse"
+    return [Alarm(kind, KINDS[kind].severity, first, (evidence,))]
+
+
+def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F14, a remark: clipped at nearly every step, where it was clipped at less than half of them before."""
+    history, known = state.history, state.history.known
+    clip = history.of("clip_coef")
+    clip = clip[np.isfinite(clip)]
+    if not len(clip):
+        return []
+    clipped = clip < CLIPPED
+    share = float(np.mean(clipped))
+    usual, seen = known.get("clip.share", 0.0), known.get("clip.seen", 0.0)
+    saturated = len(clip) == KEPT and share >= SATURATED_SHARE
+    if not saturated:
+        now = float(np.mean(clipped[-new:]))
+        known["clip.seen"] = seen + new
+        known["clip.share"] = usual + max(SHARE_RATE * new, new / (seen + new)) * (now - usual)
+        return []
+    if seen < SHARE_READINGS or usual > FREE_SHARE:
+        known["clip.share"] = usual + SHARE_RATE * new * (share - usual)
+        return []
+    first = int(history.steps[0])
+    evidence = Evidence(
+        "clip_coef",
+        float(clip[-1]),
+        1.0,
+        share / SATURATED_SHARE,
+        "clipped_share",
+        since_step=step_number(first),
+    )
+    return [Alarm("clip_saturation", KINDS["clip_saturation"].severity, first, (evidence,))]

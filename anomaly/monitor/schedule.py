@@ -1,0 +1,122 @@
+"""The learning rate against the schedule it shows and the one it was declared to follow (F28)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.book import Moment
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import is_announced
+from anomaly.monitor.losses import SPARSE_STEPS
+from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS, step_number
+
+CREEP = 1.15
+"""Times the settled rate: above it a rate that rises on and on leaves its schedule."""
+CREEP_READINGS = 16
+SMOOTH_READINGS = 12
+"""A rate that changed a little with each of so many readings follows a smooth schedule, in which nothing drops."""
+SMOOTH_STEP = 1.2
+FALL = 15.0
+"""At once; a step decay is by ten."""
+DROP = 2.5
+DROP_READINGS = 4
+RISE_BACK = 1.2
+MATCHED_READINGS = 16
+MATCHED = 0.02
+OFF_DECLARED = 0.1
+OFF_READINGS = 4
+LEAST_SHAPE = 0.3
+"""Of the declared peak: where a floor that was not declared no longer matters."""
+
+
+def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """F28 where no single reading shows it: a creep, a drop out of a smooth schedule, a departure from the declared."""
+    history = state.history
+    lr = history.of("lr").astype(np.float64)
+    measured = np.isfinite(lr) & (lr > 0)
+    lr, steps = lr[measured], history.steps[measured]
+    if len(lr) < CREEP_READINGS or is_announced(state):
+        return []
+    for find in (_creep, _drop, _off_declared):
+        found = find(state, lr, steps)
+        if found is not None:
+            at, expected = found
+            score = float(max(lr[-1] / expected, expected / lr[-1]))
+            since = step_number(int(steps[at]))
+            evidence = Evidence("lr", float(lr[-1]), expected, score, find.__name__[1:], since_step=since)
+            return [Alarm("lr_schedule", KINDS["lr_schedule"].severity, int(steps[at]), (evidence,))]
+    return []
+
+
+_Found = tuple[int, float]
+"""Which reading it began with, and what was expected."""
+
+
+def _creep(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
+    """It has settled, and rises again with each reading, above anything it has had."""
+    settled = state.context.settled_lr
+    last = lr[-CREEP_READINGS:]
+    if settled is None or last[-1] < CREEP * settled or np.any(np.diff(last) <= 0):
+        return None
+    falls = np.flatnonzero(np.diff(lr) <= 0)
+    return (int(falls[-1]) + 1 if len(falls) else 0), settled
+
+
+def _drop(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
+    """A smooth decay falls at once, and goes on from there. A step decay is level before it falls."""
+    steps_of = lr[1:] / lr[:-1]
+    for at in np.flatnonzero(steps_of < 1 / FALL).tolist():
+        if steps[at + 1] - steps[at] < SPARSE_STEPS * MILLIONTHS and lr[-1] < RISE_BACK * lr[at + 1]:
+            return at + 1, float(lr[at])
+    for at in np.flatnonzero(steps_of < 1 / DROP).tolist():
+        before, after = steps_of[max(0, at - SMOOTH_READINGS) : at], steps_of[at + 1 :]
+        if len(before) < SMOOTH_READINGS or len(after) < DROP_READINGS:
+            continue
+        smooth = np.all((before != 1) & (before > 1 / SMOOTH_STEP) & (before < SMOOTH_STEP))
+        if smooth and np.all(after < SMOOTH_STEP) and lr[-1] < RISE_BACK * lr[at + 1]:
+            return at + 1, float(lr[at])
+    return None
+
+
+def _off_declared(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
+    """It had followed the declared schedule, and leaves it by a tenth or more."""
+    declared = state.context.declared
+    if not declared or len(lr) < MATCHED_READINGS + OFF_READINGS:
+        return None
+    shape = np.array([_shape(declared, step / MILLIONTHS) for step in steps.tolist()])
+    if not np.all(shape > LEAST_SHAPE):
+        return None
+    peak = lr / shape
+    matched = peak[:MATCHED_READINGS]
+    usual = float(np.median(matched))
+    off = peak / usual - 1
+    if np.any(np.abs(off[:MATCHED_READINGS]) > MATCHED) or np.any(np.abs(off[-OFF_READINGS:]) < OFF_DECLARED):
+        return None
+    first = MATCHED_READINGS + int(np.argmax(np.abs(off[MATCHED_READINGS:]) >= OFF_DECLARED))
+    return first, usual * float(shape[-1])
+
+
+def _shape(declared: dict[str, float | str], step: float) -> float:
+    """The declared factor on the peak at `step`; NaN for what is not known."""
+    warmup, total = declared.get("warmup_steps", 0), declared.get("total_steps", 0)
+    name = next((declared[field] for field in ("name", "schedule", "type") if field in declared), "")
+    if isinstance(warmup, str) or isinstance(total, str):
+        return math.nan
+    if step < warmup:
+        return math.nan
+    if name in ("constant", "const", "constant_with_warmup"):
+        return 1.0
+    if total <= warmup:
+        return math.nan
+    done = min((step - warmup) / (total - warmup), 1.0)
+    if name == "linear":
+        return 1.0 - done
+    if name == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    return math.nan

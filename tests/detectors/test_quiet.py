@@ -1,0 +1,60 @@
+"""Losses off a cliff and losses gone still, against those that are healthy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.quiet import fallen, still
+from tests.detectors.series import Floats
+
+LEVEL = 10.0
+
+
+def loss(seed: int, spread: float = 0.05) -> Floats:
+    return (3.0 * np.exp(spread * np.random.default_rng(seed).standard_normal(64))).astype(np.float32)
+
+
+@pytest.mark.parametrize("since", range(6, 14))
+def test_a_cliff_is_found_wherever_it_lies_between_two_looks(since: int) -> None:
+    x = loss(0)
+    x[-since:] *= np.float32(0.3)
+    assert fallen(x, LEVEL, 6, 7) >= 1
+
+
+@pytest.mark.parametrize("factor", [0.55, 0.8])
+def test_a_step_down_of_less_than_half_is_none(factor: float) -> None:
+    x = loss(0)
+    x[-10:] *= np.float32(factor)
+    assert fallen(x, LEVEL, 6, 7) < 1
+
+
+def test_a_loss_that_has_fallen_so_far_before_has_no_cliff() -> None:
+    x = loss(0)
+    x[[20, -1, -2, -3, -4, -5, -6]] *= np.float32(0.3)
+    assert fallen(x, LEVEL, 6) < 1
+
+
+def test_noise_that_dies_is_still() -> None:
+    x = loss(1)
+    x[-12:] = np.linspace(3.0, 2.99, 12)
+    assert still(x) >= 1
+
+
+def test_a_fourfold_batch_is_not_still() -> None:
+    x = loss(1)
+    x[-16:] = (3.0 * np.exp(0.025 * np.random.default_rng(2).standard_normal(16))).astype(np.float32)
+    assert still(x) < 1
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.05, 0.5])
+def test_noise_alone_is_neither(spread: float) -> None:
+    windows = [loss(seed, spread) for seed in range(500)]
+    assert max(fallen(x, LEVEL, 6, 7) for x in windows) < 1
+    assert max(still(x) for x in windows) < 1
+
+
+def test_a_constant_series_and_a_short_one_say_nothing() -> None:
+    assert still(np.full(64, 2.0, np.float32)) == 0.0
+    assert fallen(loss(0)[:30], LEVEL, 6) == 0.0
+    assert still(loss(0)[:30]) == 0.0
