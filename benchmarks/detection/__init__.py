@@ -1,5 +1,16 @@
 """How well faults are found, and how quietly: a corpus of labelled runs, and a scoreboard over every known detector.
 
+Of the corpus, in the order of the data:
+
+plan        one run, as data; drawing: how it is drawn; corpus: which runs a part has; small: those kept for the tests
+batches     what it learns from
+models      what it trains; transformers, notes: what they say of themselves; building: a plan's model
+replica     one rank with the real hook; training: the loop over all; schedules, optimizers, scaling
+injections  where something may take hold of the loop; events: what is no fault
+catalogue   the faults; faults: at work, with faults_gradients, _layers, _updates, _losses and _ranks
+trace       what the hook sent, decoded; table: as a file for replay
+generate    the command: the runs of a part, side by side
+
 Of the scoreboard, in the order of the data:
 
 labels      what is known of a run: its fault, its benign events
