@@ -56,7 +56,7 @@ def _injections(
         latest = (
             round(plan.steps * 0.6) if part == "develop" else min(round(plan.steps * 0.6), plan.steps - 320)
         )
-        onset = rng.randint(120, latest)
+        onset = rng.randint(120, max(latest, 150))
     step = onset - onset % _coarsest(plan)
     first = Injection(fault.kind, step, _strength(fault, rng), fault.code, variant=_variant(fault, rng))
     if plan.steps - step < 420 or rng.random() > 0.12:
@@ -141,7 +141,7 @@ def _possible(plan: Plan, name: str) -> bool:
         "unfreeze": plan.model in ("gan", "gpt_lora", "policy") or (plan.optimizer == "sgd" and False),
         "freeze": plan.model in ("gan", "gpt_lora", "policy"),
         "clipping_on": plan.clip is not None,
-        "augmentation": not plan.size.get("dropout"),
+        "augmentation": not plan.model.startswith("gpt"),
         "elastic_resize": plan.ranks < 3 or bool(plan.faults),
         "restart_from_checkpoint": bool(plan.faults) and plan.faults[0].name == "resume_corruption",
     }

@@ -80,10 +80,11 @@ def base(run: str, part: str, seed: int, rng: random.Random, needs: set[str], he
     model = _model(part, rng, needs)
     family = model.split("_")[0]
     ranks = _ranks(rng, needs, model)
-    size = _size(family, model, rng, large=ranks == 1 and rng.random() < 0.1)
+    often = 0.5 if family == "residual" and part != "develop" else 0.1
+    size = _size(family, model, rng, large=ranks == 1 and rng.random() < often)
     if ranks > 2:
         size = _small(size)
-    if part != "develop" and model == "gpt_moe" or (part != "develop" and ranks > 3 and "blocks" in size):
+    if part != "develop" and (model == "gpt_moe" or (ranks > 3 and "blocks" in size)):
         size["blocks"] = min(size["blocks"], 1 if family == "gpt" else 8)
     optimizer = _optimizer(part, rng, needs, family)
     total = _steps(part, rng, healthy, ranks, family, size)

@@ -56,7 +56,7 @@ class NonfiniteGradient(OneLayer):
     def gradients(self) -> None:
         """Break one element."""
         if self.on:
-            gradient = self.parameters[self.rank or 0][0].grad
+            gradient = self.own(self.training.replicas[self.rank or 0])[0].grad
             if gradient is not None:
                 gradient.view(-1)[0] = torch.inf if self.plan.step % 2 else torch.nan
 
@@ -84,8 +84,8 @@ class NonfiniteWeight(OneLayer):
     def begin(self) -> None:
         """Break it on every rank."""
         if self.now:
-            for parameters in self.parameters:
-                parameters[0].view(-1)[0] = torch.nan
+            for replica in self.training.replicas:
+                self.own(replica)[0].view(-1)[0] = torch.nan
 
 
 class LossScaleCollapse(Hold):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.detection.faults_gradients import draw_layer, with_relu
 from benchmarks.detection.injections import Hold
+
+if TYPE_CHECKING:
+    from benchmarks.detection.replica import Replica
 
 
 class OneLayer(Hold):
@@ -18,11 +21,10 @@ class OneLayer(Hold):
         """Draw it."""
         self.layer = draw_layer(self)
 
-    @property
-    def parameters(self) -> list[list[nn.Parameter]]:
-        """The layer's parameters on every rank."""
+    def own(self, replica: Replica) -> list[nn.Parameter]:
+        """The layer's parameters on a rank."""
         assert self.layer is not None
-        return [replica.layers[self.layer] for replica in self.training.replicas]
+        return replica.layers[self.layer]
 
 
 class OutlierGrowth(OneLayer):
@@ -32,11 +34,10 @@ class OutlierGrowth(OneLayer):
         """A linear or convolutional layer."""
         self.layer = draw_layer(self, matrices=True)
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Grow its row."""
         if self.on:
-            for parameters in self.parameters:
-                parameters[0][0] *= 1 + self.strength
+            self.own(replica)[0][0] *= 1 + self.strength
 
 
 class DeadUnits(OneLayer):
@@ -47,7 +48,7 @@ class DeadUnits(OneLayer):
         names = with_relu(self.training)
         self.layer = self.rng.choice(names)
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Hold the units' shifts down."""
         if not self.on:
             return
@@ -55,9 +56,8 @@ class DeadUnits(OneLayer):
             depth = 20.0 if self.now else 0.0
         else:
             depth = 0.2 if self.age < 100 else 0.0
-        for parameters in self.parameters:
-            shift = parameters[-1]
-            shift[: max(1, round(self.strength * len(shift)))] -= depth
+        shift = self.own(replica)[-1]
+        shift[: max(1, round(self.strength * len(shift)))] -= depth
 
 
 class Saturation(OneLayer):
@@ -68,11 +68,10 @@ class Saturation(OneLayer):
         names = [name for name in ("first", "second") if name in self.training.replicas[0].layers]
         self.layer = self.rng.choice(names if "second" in names else names[:1])
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Grow it."""
         if self.on and self.age < 50:
-            for parameters in self.parameters:
-                parameters[0].mul_(self.strength ** (1 / 50))
+            self.own(replica)[0].mul_(self.strength ** (1 / 50))
 
 
 class VarianceCollapse(OneLayer):
@@ -88,12 +87,11 @@ class VarianceCollapse(OneLayer):
         names += [name for name in self.training.replicas[0].layers if name.startswith("bn.")]
         self.layer = self.rng.choice(names)
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Shrink it."""
         if self.on:
-            for parameters in self.parameters:
-                for parameter in parameters:
-                    parameter.mul_(1 - self.strength)
+            for parameter in self.own(replica):
+                parameter.mul_(1 - self.strength)
 
 
 class AttentionLogitGrowth(OneLayer):
@@ -104,12 +102,11 @@ class AttentionLogitGrowth(OneLayer):
         names = [name for name in self.training.replicas[0].layers if name.endswith("qkv")]
         self.layer = self.rng.choice(names)
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Grow queries and keys, not values."""
         if self.on and self.age < 400:
-            for parameters in self.parameters:
-                weight = parameters[0]
-                weight[: 2 * len(weight) // 3] *= 1 + self.strength / 2
+            weight = self.own(replica)[0]
+            weight[: 2 * len(weight) // 3] *= 1 + self.strength / 2
 
 
 class PoorInitialisation(OneLayer):

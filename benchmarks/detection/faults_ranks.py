@@ -172,7 +172,7 @@ class DuplicateRun(Hold):
         """It is still to come."""
         self._other: Replica | None = None
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """One step of the other job."""
         if not self.on:
             return

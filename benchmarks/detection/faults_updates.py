@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from benchmarks.detection.faults_gradients import draw_layer
 from benchmarks.detection.injections import Hold
+
+if TYPE_CHECKING:
+    from benchmarks.detection.replica import Replica
 
 
 class Moved(Hold):
@@ -14,25 +19,21 @@ class Moved(Hold):
     def choose(self) -> None:
         """One layer, or all (variant 1)."""
         self.layer = None if self.plan.variant else draw_layer(self)
-        self._old: list[list[Tensor]] = []
+        self._old: list[Tensor] = []
 
-    def before_update(self) -> None:
+    def before_update(self, replica: Replica) -> None:
         """Remember."""
         if self.on:
-            self._old = [[one.detach().clone() for one in parameters] for parameters in self._targets()]
+            self._old = [parameter.detach().clone() for parameter in self._targets(replica)]
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Go only so far."""
         if self.on:
-            for parameters, olds in zip(self._targets(), self._old, strict=True):
-                for parameter, old in zip(parameters, olds, strict=True):
-                    parameter.copy_(old + self.factor() * (parameter - old))
+            for parameter, old in zip(self._targets(replica), self._old, strict=True):
+                parameter.copy_(old + self.factor() * (parameter - old))
 
-    def _targets(self) -> list[list[nn.Parameter]]:
-        replicas = self.training.replicas
-        if self.layer is None:
-            return [replica.trained for replica in replicas]
-        return [replica.layers[self.layer] for replica in replicas]
+    def _targets(self, replica: Replica) -> list[nn.Parameter]:
+        return replica.trained if self.layer is None else replica.layers[self.layer]
 
     def factor(self) -> float:
         """Of the update that remains."""
@@ -82,13 +83,12 @@ class WeightBlowup(Hold):
         """Which."""
         self.layer = draw_layer(self, matrices=True)
 
-    def after_update(self) -> None:
+    def after_update(self, replica: Replica) -> None:
         """Grow."""
         if self.on:
             assert self.layer is not None
-            for replica in self.training.replicas:
-                for parameter in replica.layers[self.layer]:
-                    parameter.mul_(1 + self.strength)
+            for parameter in replica.layers[self.layer]:
+                parameter.mul_(1 + self.strength)
 
 
 class RateOffSchedule(Hold):

@@ -115,7 +115,7 @@ def _fault(plan: Plan, hold: Hold) -> dict[str, Any]:
         "end_step": hold.end,
         "layer": hold.layer,
         "block": block_of(hold.layer) if hold.layer else None,
-        "rank": hold.rank,
+        "rank": hold.rank if plan.ranks > 1 else None,
         "strength": hold.strength,
         "note": f"{hold.strength:g} {fault.unit}, variant {hold.plan.variant}; {hold.note}".rstrip("; "),
     }

@@ -81,11 +81,11 @@ class Hold:
     def gradients(self) -> None:
         """Every rank's own gradients are there, unscaled and not yet averaged, measured or clipped."""
 
-    def before_update(self) -> None:
-        """The optimisers are about to move the weights."""
+    def before_update(self, replica: Replica) -> None:
+        """A rank's optimiser is about to move its weights."""
 
-    def after_update(self) -> None:
-        """They have."""
+    def after_update(self, replica: Replica) -> None:
+        """It has; what is changed now is part of the update."""
 
     def evaluated(self, loss: float) -> float:
         """The loss of an evaluation."""

@@ -8,6 +8,14 @@ from typing import Any
 
 VERSION = 1
 """Raised whenever traces of the same plan come out otherwise; older files are then made anew."""
+CHANGED = dict.fromkeys(
+    (
+        "outlier_growth", "dead_units", "saturation", "variance_collapse", "attention_logit_growth", "weights_frozen",
+        "update_ratio_high", "update_ratio_low", "loss_plateau", "flat_from_start", "weight_blowup",
+    ),
+    2,
+)  # fmt: skip
+"""The version of runs with one of these faults, where only they came out otherwise."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +78,5 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Equal plans of one version give equal bytes."""
-        return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
+        version = max([VERSION, *(CHANGED.get(fault.name, VERSION) for fault in self.faults)])
+        return json.dumps({"version": version, **asdict(self)}, sort_keys=True)

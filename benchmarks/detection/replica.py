@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import torch
 from torch import Generator, nn
@@ -17,7 +18,9 @@ from benchmarks.detection.trace import Trace
 class Replica:
     """One rank: its model, optimiser, data order and hook."""
 
-    def __init__(self, rank: int, plan: Plan, trace: Trace, seed: int) -> None:
+    def __init__(
+        self, rank: int, plan: Plan, trace: Trace, seed: int, updated: Callable[[Replica], None] | None = None
+    ) -> None:
         self.rank, self.plan, self.trace = rank, plan, trace
         torch.manual_seed(seed)  # the same weights on every rank
         self.model = building.model(plan)
@@ -26,6 +29,8 @@ class Replica:
         self.parameters = [parameter for of_layer in self.layers.values() for parameter in of_layer]
         self.trained = [parameter for parameter in self.parameters if parameter.requires_grad]
         self.optimizer = optimizers.make(plan.optimizer, self.trained, plan.lr)
+        if updated is not None:  # before the hook's own, so that the hook measures what comes of it
+            self.optimizer.register_step_post_hook(lambda *_: updated(self))
         self.generator = Generator().manual_seed(seed * 1000 + rank + 1)
         self.input_hash, self.last_loss = 0.0, 0.0
         self.world_size = plan.ranks

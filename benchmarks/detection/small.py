@@ -18,19 +18,35 @@ def plans() -> list[Plan]:
     return found + [_faulty(len(_HEALTHY) + number, *fault) for number, fault in enumerate(_FAULTY)]
 
 
+_RANKS = {"model": "mlp", "size": {"width": 24, "hidden": 1}, "ranks": 4, "hashes": True}
+_LSTM = {"model": "lstm", "size": {"width": 24}, "lr": 4e-3}
+_SGD = {"model": "cnn", "size": _CNN, "optimizer": "sgd", "lr": 0.03}
 _HEALTHY: tuple[dict[str, Any], ...] = (
     {"name": "warmup_cosine", "schedule": "cosine", "warmup": 40, "announced": True},
     {"name": "restarts", "schedule": "restarts", "warmup": 20},
-    {"name": "step_decay", "model": "cnn", "size": _CNN, "optimizer": "sgd", "lr": 0.03, "schedule": "step"},
-    {"name": "batch_and_mix", "model": "mlp", "size": _MLP, "benign": (("batch_size_ramp", 150, 4.0), ("data_mix", 280, 0.05))},
-    {"name": "checkpoint_restart", "model": "lstm", "size": {"width": 24}, "lr": 4e-3, "sessions": True, "benign": (("restart_from_checkpoint", 250, 60.0),)},
-    {"name": "single_spike", "clip": 1.0, "benign": (("single_spike", 200, 3.0), ("evaluation_pause", 300, 10.0))},
+    {"name": "step_decay", **_SGD, "schedule": "step"},
+    {
+        "name": "batch_and_mix",
+        "model": "mlp",
+        "size": _MLP,
+        "benign": (("batch_size_ramp", 150, 4.0), ("data_mix", 280, 0.05)),
+    },
+    {
+        "name": "checkpoint_restart",
+        **_LSTM,
+        "sessions": True,
+        "benign": (("restart_from_checkpoint", 250, 60.0),),
+    },
+    {
+        "name": "single_spike",
+        "clip": 1.0,
+        "benign": (("single_spike", 200, 3.0), ("evaluation_pause", 300, 10.0)),
+    },
     {"name": "gan", "model": "gan", "size": {"width": 24}, "lr": 5e-4},
     {"name": "loss_scale_search", "model": "vae", "size": {"width": 24}, "precision": "fp16"},
-    {"name": "four_ranks", "model": "mlp", "size": {"width": 24, "hidden": 1}, "ranks": 4, "hashes": True, "steps": 200},
-)  # fmt: skip
+    {"name": "four_ranks", **_RANKS, "steps": 200},
+)
 
-_RANKS = {"model": "mlp", "size": {"width": 24, "hidden": 1}, "ranks": 4, "hashes": True, "steps": 240}
 _FAULTY: tuple[tuple[str, int, float, int, dict[str, Any]], ...] = (
     ("nonfinite_weight", 150, 1, 0, {}),
     ("nonfinite_gradient", 30, 1, 0, {"model": "mlp", "size": _MLP}),
@@ -40,17 +56,17 @@ _FAULTY: tuple[tuple[str, int, float, int, dict[str, Any]], ...] = (
     ("missing_zero_grad", 200, 1, 0, {"model": "cnn", "size": _CNN, "optimizer": "sgd", "lr": 0.01}),
     ("dead_units", 250, 0.9, 1, {"model": "cnn", "size": _CNN, "lr": 2e-3}),
     ("attention_logit_growth", 150, 0.04, 0, {}),
-    ("weights_frozen", 250, 1, 0, {"model": "lstm", "size": {"width": 24}, "lr": 4e-3}),
+    ("weights_frozen", 250, 1, 0, _LSTM),
     ("update_ratio_high", 250, 20, 1, {}),
     ("lr_schedule", 250, 50, 0, {}),
     ("poor_initialisation", 0, 60, 0, {}),
     ("loss_spike_persistent", 250, 0.9, 0, {"model": "cnn", "size": _CNN, "lr": 2e-3}),
     ("loss_divergence", 150, 120, 0, {"model": "cnn", "size": _CNN, "lr": 2e-3}),
-    ("loss_out_of_range", 250, 2, 0, {"model": "lstm", "size": {"width": 24}, "lr": 4e-3}),
+    ("loss_out_of_range", 250, 2, 0, _LSTM),
     ("repeated_batch", 150, 1, 0, {"hashes": True}),
-    ("replica_divergence", 120, 1e-3, 0, _RANKS),
-    ("rank_gradient_outlier", 120, 20, 0, _RANKS),
-    ("straggler", 120, 3, 0, _RANKS),
+    ("replica_divergence", 120, 1e-3, 0, {**_RANKS, "steps": 240}),
+    ("rank_gradient_outlier", 120, 20, 0, {**_RANKS, "steps": 240}),
+    ("straggler", 120, 3, 0, {**_RANKS, "steps": 240}),
 )
 
 

@@ -32,7 +32,7 @@ class Training:
 
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self.plan, self.trace = plan, trace
-        self.replicas = [Replica(rank, plan, trace, plan.seed) for rank in range(plan.ranks)]
+        self.replicas = [Replica(rank, plan, trace, plan.seed, self._updated) for rank in range(plan.ranks)]
         self.step = 0
         self.batch_size, self.accumulation, self.clip = plan.batch_size, plan.accumulation, plan.clip
         self.length, self.mix, self.bf16 = plan.length, 0.0, plan.precision == "bf16"
@@ -107,6 +107,12 @@ class Training:
             self._update()
         self._report(skipped, clip_coefficient, statistics)
 
+    @torch.no_grad()
+    def _updated(self, replica: Replica) -> None:
+        """The optimiser has moved the weights, and the hook has not looked yet."""
+        for hold in self.holds:
+            hold.after_update(replica)
+
     def _learning_rate(self) -> float:
         plan = self.plan
         lr = plan.lr * schedules.factor(plan.schedule, self.step, plan.steps, plan.warmup)
@@ -162,13 +168,10 @@ class Training:
         return mean
 
     def _update(self) -> None:
-        for hold in self.holds:
-            hold.before_update()
         for replica in self.replicas:
-            replica.optimizer.step()
-        with torch.no_grad():
             for hold in self.holds:
-                hold.after_update()
+                hold.before_update(replica)
+            replica.optimizer.step()
 
     def _report(self, skipped: bool, clip_coefficient: float | None, statistics: list[Any]) -> None:
         common = self._common_signals(skipped, clip_coefficient)
