@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-demo
 # An environment of its own: what audits the pinned packages is none of them.
 AUDIT := .venv-audit
 
-.PHONY: help venv demo test lint format servers audit bench scoreboard fuzz fuzz-kafka chaos clean
+.PHONY: help venv demo test lint format servers audit bench corpus scoreboard fuzz fuzz-kafka chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -43,6 +43,9 @@ servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
 
 bench: servers  ## measure every gate, print and write benchmarks/results.json (ONLY=row,row measures and writes no more than that)
 	$(BIN)/python -m benchmarks $(ONLY) $(BENCH_ARGS)
+
+corpus: $(ALL)  ## PART=all: train the labelled runs that the scoreboard scores (FIRST=0 N=all of them, CORPUS=folder); goes on where it was interrupted
+	$(BIN)/python -m benchmarks.detection.generate $(or $(PART),all) $(if $(FIRST),--first $(FIRST)) $(if $(N),--runs $(N)) $(if $(CORPUS),--corpus $(CORPUS)) $(CORPUS_ARGS)
 
 scoreboard: $(ALL)  ## PART=validate: faults found and false alarms of ours and every published rule; CORPUS=folder DATA=public logs
 	$(BIN)/python -m benchmarks.detection.scoreboard --part $(or $(PART),validate) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(DATA),--data $(DATA)) $(SCOREBOARD_ARGS)
