@@ -87,6 +87,8 @@ def base(run: str, part: str, seed: int, rng: random.Random, needs: set[str], he
     if part != "develop" and (model == "gpt_moe" or (ranks > 3 and "blocks" in size)):
         size["blocks"] = min(size["blocks"], 1 if family == "gpt" else 8)
     optimizer = _optimizer(part, rng, needs, family)
+    if optimizer == "sgd" and size.get("hidden", 0) > 4:
+        optimizer = "adamw"  # as deep as that and without norms, a perceptron does not learn by plain descent
     total = _steps(part, rng, healthy, ranks, family, size)
     precision = (
         "fp16"

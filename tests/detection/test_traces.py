@@ -27,7 +27,7 @@ EXACTLY_NAMED = (
     "layer_gradient_spike",
     "weights_frozen",
 )
-NOT_YET = ("loss_divergence", "loss_out_of_range", "poor_initialisation")
+NOT_YET = ("loss_divergence", "poor_initialisation")
 """Plain as they are, these may be missed: strike one off here once it is found."""
 RANKS = ("rank_gradient_outlier", "replica_divergence", "straggler")
 
@@ -54,7 +54,9 @@ def test_a_healthy_run_calls_nobody(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.xfail(reason="not found yet", strict=False) if name in NOT_YET else ())
+        pytest.param(
+            name, marks=pytest.mark.xfail(reason="not found yet", strict=False) if name in NOT_YET else ()
+        )
         for name in FAULTY
     ],
 )
