@@ -146,6 +146,8 @@ def _rows(transition: Transition) -> Iterable[tuple[str, str]]:
     for evidence in transition.evidence:
         if (text := _evidence(evidence, transition.layer)) != strongest:
             yield "", text
+    for one in transition.considered:
+        yield shown(one.explanation) + "?", shown(one.verdict)
     good, checkpoint = transition.last_good_step, transition.last_checkpoint_step
     yield "go back to", f"last good step {step_text(good)}, last checkpoint {step_text(checkpoint)}"
     if transition.status is not Status.RESOLVED:

@@ -1,13 +1,16 @@
 """From alarms to incidents: one per cause and run, opened, updated, resolved. Pure: no I/O, no clock.
 
-Reading order: transition (what travels), kinds (severity, words, advice), alarm (what comes in), book (the rules),
-timer_book (the same for what only time opens), text (one line for people).
+Reading order: transition (what travels), kinds (severity, words, advice), alarm (what comes in), open_incident (what
+is kept), cause (which incident an alarm belongs to), origin (which finding names it), book (the rules), timer_book (the
+same for what only time opens), text (one line for people).
 """
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import IncidentBook, Moment
+from anomaly.incidents.book import IncidentBook
 from anomaly.incidents.kinds import KINDS, Kind
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import (
+    Considered,
     Evidence,
     Severity,
     Source,
@@ -20,6 +23,7 @@ from anomaly.incidents.transition import (
 __all__ = [
     "KINDS",
     "Alarm",
+    "Considered",
     "Evidence",
     "IncidentBook",
     "Kind",

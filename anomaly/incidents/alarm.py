@@ -17,3 +17,5 @@ class Alarm:
     evidence: tuple[Evidence, ...]
     layers: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
+    symptom: bool = False
+    """Too weak to open an incident or to keep one open: it only tells what an open one is about."""

@@ -1,70 +1,44 @@
 """The incident book of one run: alarms become incidents, opened, updated, resolved; one per cause and run.
 
-An alarm joins the open incident of its cause group, whatever its kind: a learning rate that is too high shows in the
-updates, then in the loss, then as NaN, and that is one cause and one page. The kind stays that of the first finding
-a person would act on; an incident that was only `info`, or whose onset lies far back, takes the kind of the stronger
-finding. All of it is a pure function of the records: time comes from them, order from the partition's log.
+An alarm joins the open incident of its cause (`cause`), whatever its kind: a learning rate that is too high shows in
+the updates, then in the loss, then as NaN, and that is one cause and one page. Which of an incident's findings names
+it is settled as they come (`origin`); what comes long after, and is worse, takes it over. All of it is a pure function
+of the records: time comes from them, order from the partition's log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
-from anomaly.incidents.text import summary_of
+from anomaly.incidents.cause import SAME_CAUSE_READINGS, belongs
+from anomaly.incidents.open_incident import Finding, Moment, OpenIncident, found
+from anomaly.incidents.origin import origin_of
 from anomaly.incidents.transition import (
     MAX_EVIDENCE,
     MAX_LAYERS_NAMED,
-    Evidence,
-    Number,
+    Considered,
     Severity,
-    Source,
     Status,
     Transition,
     incident_identity,
 )
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import MILLIONTHS
 
 RESOLVE_AFTER_READINGS = 50
+PAUSES_LASTED = 3
+"""An incident whose evidence comes and goes is over after this many times its longest pause."""
+MOST_PATIENCE = 400
 UPDATE_EVERY_STEPS = 20
-SAME_CAUSE_READINGS = 100
-"""An open incident keeps its kind against a stronger finding when its onset is at most this many readings old."""
 MAX_RANKS_NAMED = 64
+MAX_FINDINGS = 12
+DRIFT_STEPS = 30 * MILLIONTHS
+"""What took a sum longer than this to find came slowly: its onset may lie before the estimate."""
 
-
-class Moment(msgspec.Struct, frozen=True):
-    """The record being judged, as far as an incident needs it. Steps are millionths."""
-
-    step: int
-    reading: int
-    attempt: int
-    time: float | None
-    source: Source | None
-    checkpoints: tuple[int, ...] = ()
-    tags: dict[str, str] | None = None
-
-
-class OpenIncident(msgspec.Struct):
-    """An incident that is not resolved; it lives in the run's snapshot. Steps are millionths."""
-
-    incident: str
-    kind: str
-    severity: Severity
-    attempt: int
-    first_step: int
-    first_reading: int
-    last_good_step: int | None
-    last_checkpoint_step: int | None
-    layers: list[str]
-    ranks: list[int]
-    evidence: list[Evidence]
-    opened_time: float | None
-    source: Source | None
-    transition: int = 0
-    last_evidence_reading: int = 0
-    last_transition_step: int = 0
-    changed: bool = False
+LastGood = Callable[[int], int | None]
+"""The last step without suspicion before a step; in millionths."""
 
 
 class IncidentBook(msgspec.Struct):
@@ -74,21 +48,29 @@ class IncidentBook(msgspec.Struct):
     ordinals: dict[str, int] = {}
 
     def take(
-        self, run: str, alarms: list[Alarm], moment: Moment, last_good_step: int | None
+        self,
+        run: str,
+        alarms: list[Alarm],
+        moment: Moment,
+        last_good: LastGood,
+        considered: Sequence[Considered] = (),
     ) -> list[Transition]:
         """The transitions that one record's alarms cause, and those that come due at it. `alarms` may be empty."""
         transitions = []
         for alarm in alarms:
-            incident = self._incident_of(alarm)
-            if incident is None:
-                transitions.append(self._opened(run, alarm, moment, last_good_step))
-            elif _join(incident, alarm, moment, last_good_step):
-                transitions.append(_transition(run, incident, Status.UPDATED, moment))
+            incident = next((each for each in self.open if belongs(each, alarm, moment)), None)
+            if incident is not None:
+                if _join(incident, alarm, moment, last_good, considered):
+                    transitions.append(incident.told(run, Status.UPDATED, moment))
+            elif not alarm.symptom:
+                transitions.append(
+                    self._opened(run, alarm, moment, _good(alarm, moment, last_good), considered)
+                )
         for incident in tuple(self.open):
-            if moment.reading - incident.last_evidence_reading >= RESOLVE_AFTER_READINGS:
+            if moment.reading - incident.last_evidence_reading >= _patience(incident):
                 transitions.append(self._resolved(run, incident, moment))
             elif incident.changed and _update_due(incident, moment):
-                transitions.append(_transition(run, incident, Status.UPDATED, moment))
+                transitions.append(incident.told(run, Status.UPDATED, moment))
         return transitions
 
     def resolve_all(self, run: str, moment: Moment) -> list[Transition]:
@@ -99,12 +81,16 @@ class IncidentBook(msgspec.Struct):
         """What the next incident of a kind counts as."""
         return self.ordinals.get(kind, 0) + 1
 
-    def _incident_of(self, alarm: Alarm) -> OpenIncident | None:
-        group = KINDS[alarm.kind].cause_group
-        return next((incident for incident in self.open if KINDS[incident.kind].cause_group == group), None)
-
-    def _opened(self, run: str, alarm: Alarm, moment: Moment, last_good_step: int | None) -> Transition:
+    def _opened(
+        self,
+        run: str,
+        alarm: Alarm,
+        moment: Moment,
+        last_good_step: int | None,
+        considered: Sequence[Considered] = (),
+    ) -> Transition:
         ordinal = self.ordinals[alarm.kind] = self.next_ordinal(alarm.kind)
+        finding = found(alarm, moment, last_good_step)
         incident = OpenIncident(
             incident=incident_identity(run, moment.attempt, alarm.kind, moment.step, ordinal),
             kind=alarm.kind,
@@ -113,41 +99,95 @@ class IncidentBook(msgspec.Struct):
             first_step=alarm.first_step,
             first_reading=moment.reading,
             last_good_step=last_good_step,
-            last_checkpoint_step=_checkpoint_before(moment, alarm.first_step),
-            layers=list(alarm.layers[:MAX_LAYERS_NAMED]),
-            ranks=sorted(alarm.ranks)[:MAX_RANKS_NAMED],
+            last_checkpoint_step=None,
+            layers=list(finding.layers),
+            ranks=finding.ranks[:MAX_RANKS_NAMED],
             evidence=list(alarm.evidence[:MAX_EVIDENCE]),
             opened_time=moment.time,
             source=moment.source,
             transition=-1,
             last_evidence_reading=moment.reading,
+            opened_step=moment.step,
+            findings=[finding],
+            considered=list(considered),
         )
+        _look_back(incident, finding, moment)
         self.open.append(incident)
-        return _transition(run, incident, Status.OPENED, moment)
+        return incident.told(run, Status.OPENED, moment)
 
     def _resolved(self, run: str, incident: OpenIncident, moment: Moment) -> Transition:
         self.open.remove(incident)
-        return _transition(run, incident, Status.RESOLVED, moment)
+        return incident.told(run, Status.RESOLVED, moment)
 
 
-def _join(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: int | None) -> bool:
+def _join(
+    incident: OpenIncident,
+    alarm: Alarm,
+    moment: Moment,
+    last_good: LastGood,
+    considered: Sequence[Considered],
+) -> bool:
     """Add an alarm to an open incident. True when people must hear of it now: its severity rose."""
-    incident.last_evidence_reading = moment.reading
-    rises = alarm.severity.rank > incident.severity.rank
+    if not alarm.symptom:
+        incident.longest_pause = max(incident.longest_pause, moment.reading - incident.last_evidence_reading)
+        incident.last_evidence_reading = moment.reading
+    rises = alarm.severity.rank > incident.severity.rank and not alarm.symptom
+    age = moment.reading - incident.first_reading
     if rises:
-        acted_on = incident.severity is not Severity.INFO
-        same_cause = acted_on and moment.reading - incident.first_reading <= SAME_CAUSE_READINGS
-        incident.severity = alarm.severity
         incident.changed = True
-        if not same_cause:
-            _take_over(incident, alarm, moment, last_good_step)
+        if incident.severity is Severity.INFO or age > SAME_CAUSE_READINGS:
+            incident.severity = alarm.severity
+            _take_over(incident, alarm, moment, last_good, considered)
             return True
-    if alarm.severity is Severity.INFO and incident.severity is not Severity.INFO:
+        incident.severity = alarm.severity
+    if alarm.severity is Severity.INFO and incident.severity is not Severity.INFO and not alarm.symptom:
         return rises  # a remark keeps an incident open; it does not name suspects
-    # a cause of the whole model stays one: the layers in which it shows are no suspects
+    _note(incident, alarm, moment, last_good)
+    if age <= SAME_CAUSE_READINGS:
+        _settle(incident, moment)
+    _show(incident, alarm, rises)
+    return rises
+
+
+def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastGood) -> None:
+    """Add the alarm to the findings of its kind."""
+    known = incident.finding_of(alarm.kind)
+    if known is None or (known.symptom and not alarm.symptom) or alarm.severity.rank > known.severity.rank:
+        if known is not None:
+            incident.findings.remove(known)
+        elif len(incident.findings) >= MAX_FINDINGS:
+            return
+        incident.findings.append(found(alarm, moment, _good(alarm, moment, last_good)))
+        return
+    known.layers += [layer for layer in alarm.layers if layer not in known.layers]
+    del known.layers[MAX_LAYERS_NAMED:]
+    known.ranks = sorted({*known.ranks, *alarm.ranks})[:MAX_RANKS_NAMED]
+    if known.kind == alarm.kind and known.symptom is alarm.symptom:
+        known.evidence = list(alarm.evidence)
+
+
+def _settle(incident: OpenIncident, moment: Moment) -> None:
+    """Let the findings say what the incident is about, while it is young."""
+    origin = origin_of(incident.findings)
+    if origin.kind == incident.kind:
+        return
+    incident.kind = origin.kind
+    incident.first_step = min(origin.first_step, incident.first_step)
+    incident.layers = (origin.layers + [each for each in incident.layers if each not in origin.layers])[
+        :MAX_LAYERS_NAMED
+    ]
+    if not origin.layers:
+        incident.layers = []  # a cause of the whole model: the layers in which it shows are no suspects
+    incident.evidence = (origin.evidence + incident.evidence)[:MAX_EVIDENCE]
+    incident.changed = True
+    _look_back(incident, origin, moment)
+
+
+def _show(incident: OpenIncident, alarm: Alarm, rises: bool) -> None:
+    """Name further suspects and the evidence for them."""
     layers = [layer for layer in alarm.layers if incident.layers and layer not in incident.layers]
     ranks = [rank for rank in alarm.ranks if rank not in incident.ranks]
-    if layers and len(incident.layers) < MAX_LAYERS_NAMED:
+    if layers and len(incident.layers) < MAX_LAYERS_NAMED and not alarm.symptom:
         incident.layers = (incident.layers + layers)[:MAX_LAYERS_NAMED]
         incident.changed = True
     if ranks and len(incident.ranks) < MAX_RANKS_NAMED:
@@ -159,67 +199,51 @@ def _join(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: 
     for entry in alarm.evidence:
         if len(incident.evidence) < MAX_EVIDENCE and (entry.statistic, entry.layer) not in known:
             incident.evidence.append(entry)
-    return rises
 
 
-def _take_over(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good_step: int | None) -> None:
+def _take_over(
+    incident: OpenIncident,
+    alarm: Alarm,
+    moment: Moment,
+    last_good: LastGood,
+    considered: Sequence[Considered],
+) -> None:
     """The stronger finding is what the incident is about from now on; what was seen before stays as evidence."""
+    finding = found(alarm, moment, _good(alarm, moment, last_good))
     incident.kind = alarm.kind
     incident.first_step = alarm.first_step
     incident.first_reading = moment.reading
-    incident.last_good_step = last_good_step
-    incident.last_checkpoint_step = _checkpoint_before(moment, alarm.first_step)
-    incident.layers = list(alarm.layers[:MAX_LAYERS_NAMED])
-    incident.ranks = sorted(alarm.ranks)[:MAX_RANKS_NAMED]
+    incident.opened_step = moment.step
+    incident.last_good_step = None
+    incident.layers = list(finding.layers)
+    incident.ranks = finding.ranks[:MAX_RANKS_NAMED]
     incident.evidence = (list(alarm.evidence) + incident.evidence)[:MAX_EVIDENCE]
     incident.source = moment.source
+    incident.findings = [finding]
+    incident.considered = list(considered)
+    _look_back(incident, finding, moment)
+
+
+def _look_back(incident: OpenIncident, finding: Finding, moment: Moment) -> None:
+    """What is safe to go back to: before this finding's onset and before any that was believed until now."""
+    known = [step for step in (incident.last_good_step, finding.last_good_step) if step is not None]
+    incident.last_good_step = min(known, default=None)
+    last = incident.first_step - 1 if incident.last_good_step is None else incident.last_good_step
+    incident.last_checkpoint_step = max((step for step in moment.checkpoints if step <= last), default=None)
+
+
+def _good(alarm: Alarm, moment: Moment, last_good: LastGood) -> int | None:
+    """The last good step; for what came slowly with a margin of half of the time that it took to be found."""
+    took = moment.step - alarm.first_step
+    summed = bool(alarm.evidence) and alarm.evidence[0].detector == "shift"
+    margin = took // 2 if summed and took > DRIFT_STEPS else 0
+    step = last_good(alarm.first_step - margin)
+    return last_good(alarm.first_step) if step is None else step
+
+
+def _patience(incident: OpenIncident) -> int:
+    return max(RESOLVE_AFTER_READINGS, min(PAUSES_LASTED * incident.longest_pause, MOST_PATIENCE))
 
 
 def _update_due(incident: OpenIncident, moment: Moment) -> bool:
     return abs(moment.step - incident.last_transition_step) >= UPDATE_EVERY_STEPS * MILLIONTHS
-
-
-def _checkpoint_before(moment: Moment, first_step: int) -> int | None:
-    return max((step for step in moment.checkpoints if step < first_step), default=None)
-
-
-def _transition(run: str, incident: OpenIncident, status: Status, moment: Moment) -> Transition:
-    """The incident as it stands, numbered on."""
-    incident.transition += 1
-    incident.last_transition_step = moment.step
-    incident.changed = False
-    kind, strongest = KINDS[incident.kind], incident.evidence[0]
-    layer = incident.layers[0] if incident.layers else None
-    return Transition(
-        incident=incident.incident,
-        transition=incident.transition,
-        status=status,
-        run=run,
-        attempt=incident.attempt,
-        kind=incident.kind,
-        severity=incident.severity,
-        step=step_number(moment.step),
-        first_step=step_number(incident.first_step),
-        last_good_step=_number(incident.last_good_step),
-        last_checkpoint_step=_number(incident.last_checkpoint_step),
-        layer=layer,
-        layers=tuple(incident.layers),
-        ranks=tuple(incident.ranks),
-        statistic=strongest.statistic,
-        value=strongest.value,
-        expected=strongest.expected,
-        score=strongest.score,
-        detector=strongest.detector,
-        evidence=tuple(incident.evidence),
-        summary=summary_of(kind, layer, incident.ranks, incident.first_step, strongest),
-        advice=kind.advice,
-        runbook=kind.runbook,
-        source=incident.source,
-        opened_unix_seconds=incident.opened_time,
-        updated_unix_seconds=moment.time,
-        tags=moment.tags,
-    )
-
-
-def _number(step: int | None) -> Number | None:
-    return None if step is None else step_number(step)

@@ -28,8 +28,8 @@ class Kind:
 
     @property
     def cause_group(self) -> str:
-        """Training dynamics are one cause; ranks, telemetry and identity are watched apart."""
-        return self.family if self.family in ("ranks", "telemetry", "identity") else "training"
+        """What training computes is one cause, whoever shows it; time, telemetry and identity are watched apart."""
+        return _APART.get(self.name, self.family if self.family in ("telemetry", "identity") else "training")
 
     @property
     def runbook(self) -> str:
@@ -37,6 +37,7 @@ class Kind:
         return f"docs/kinds.md#{self.name}"
 
 
+_APART = {"straggler": "seconds", "throughput_drop": "seconds"}
 _ROLL_BACK = "Stop the run and go back to the last good checkpoint"
 _LOOK_AT_DATA = "look at the batches read since the first bad step"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import IncidentBook, Moment, OpenIncident
+from anomaly.incidents.book import IncidentBook
+from anomaly.incidents.open_incident import Moment, OpenIncident
 from anomaly.incidents.transition import Status, Transition, incident_identity
 from anomaly.records import step_millionths
 

@@ -63,6 +63,13 @@ class Evidence(msgspec.Struct, frozen=True):
     since_step: Number | None = None
 
 
+class Considered(msgspec.Struct, frozen=True):
+    """A benign explanation that was considered, and why it does not do; or that it may, and more evidence was asked."""
+
+    explanation: str
+    verdict: str
+
+
 class Transition(msgspec.Struct, frozen=True):
     """An incident opened, updated or resolved. (`incident`, `transition`) is what every reader de-duplicates by."""
 
@@ -93,6 +100,7 @@ class Transition(msgspec.Struct, frozen=True):
     opened_unix_seconds: float | None
     updated_unix_seconds: float | None
     tags: dict[str, str] | None = None
+    considered: tuple[Considered, ...] = ()
 
     def encode(self) -> bytes:
         """JSON in UTF-8. A non-finite number is written as "NaN", "Infinity" or "-Infinity": JSON has no token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from anomaly.errors import Reason, RecordError
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Evidence, Source
-from anomaly.monitor.context import be_cautious
+from anomaly.monitor.context import RESTART, be_cautious
+from anomaly.monitor.explanation import considered
 from anomaly.monitor.judge import judge
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.log import Outcome
@@ -189,7 +191,7 @@ def _start_over(state: RunState) -> None:
     state.slab.restart()
     state.climb.restart()
     state.history.restart()
-    be_cautious(state)
+    be_cautious(state, RESTART)
 
 
 def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
@@ -223,7 +225,8 @@ def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> Non
 def _book(state: RunState, alarms: list[Alarm], record: SlotRecord, outcome: Outcome) -> None:
     """Alarms that are not of one record alone."""
     if alarms:
-        good = last_good_step(state, alarms[0].first_step)
-        transitions = state.book.take(state.run, alarms, state.moment(record), good)
+        moment = state.moment(record)
+        good = partial(last_good_step, state)
+        transitions = state.book.take(state.run, alarms, moment, good, considered(state, moment))
         key = home_key(state.run, state.fork)
         outcome.transitions += [(key, each) for each in transitions]

@@ -17,6 +17,8 @@ CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
 """For so long what the run said of its learning rate explains it."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
+LEARNING_RATE, BATCH, RESTART = "learning rate", "batch size", "restart"
+_EXPLAINED = {"resume": RESTART, "batch_size": BATCH, "lr_schedule": LEARNING_RATE}
 PAUSE_ENDS = 2
 """Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
 CAUTIOUS_EVENTS = frozenset(
@@ -55,9 +57,12 @@ def batch_factor(state: RunState) -> float:
     return max(state.context.batch_factor, 1.0) if recent else 1.0
 
 
-def be_cautious(state: RunState) -> None:
-    """Ask for twice the evidence from now on, for a while."""
-    state.context.cautious_until = state.readings + CAUTION_READINGS
+def be_cautious(state: RunState, why: str, step: int | None = None) -> None:
+    """Ask for twice the evidence from now on, for a while. `step` in millionths: the newest, where it is not given."""
+    context = state.context
+    context.cautious_until = state.readings + CAUTION_READINGS
+    at = state.newest_step if step is None else step
+    context.changes = {**context.changes, why: (state.readings, at or 0)}
 
 
 PAUSES = {
@@ -78,7 +83,7 @@ def note_events(state: RunState, events: tuple[Event, ...], step: int) -> None:
         if kind in PAUSES:
             _note_pause(state, kind, event)
         if kind in CAUTIOUS_EVENTS:
-            be_cautious(state)
+            be_cautious(state, _EXPLAINED.get(str(kind), str(kind)), step)
         if kind in ANNOUNCING:
             context.announced = state.readings
         if kind == "lr_schedule":
@@ -97,7 +102,7 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
     tokens = values.get("tokens")
     if tokens is not None and tokens > 0:
         if context.tokens is not None and not 1 / _TOKENS_JUMP < tokens / context.tokens < _TOKENS_JUMP:
-            be_cautious(state)
+            be_cautious(state, BATCH)
             context.batch_factor, context.batch_changed = tokens / context.tokens, state.readings
         context.tokens = tokens
     skipped = values.get("skipped")
@@ -109,7 +114,7 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
         context.loss_scale = scale
     lr = values.get("lr")
     if lr is not None and context.lr is not None and _jumped(context, lr):
-        be_cautious(state)
+        be_cautious(state, LEARNING_RATE)
 
 
 def is_usual(state: RunState, values: dict[str, float]) -> bool:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number

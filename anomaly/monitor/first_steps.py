@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number

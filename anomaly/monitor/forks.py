@@ -57,7 +57,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
     if not _levels_hold(parent, fork):
         state.history.flat = Flat()
         state.slab.restart()
-    be_cautious(state)
+    be_cautious(state, "fork")
     parent.forks = [*parent.forks, state.run]
     return state
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.history import KEPT, History

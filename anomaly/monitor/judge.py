@@ -6,16 +6,18 @@ for the comparison of the ranks of that step.
 
 from __future__ import annotations
 
+from functools import partial
 from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
+from anomaly.monitor.explanation import considered
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
@@ -121,8 +123,8 @@ def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transi
     if not alarms and not state.book.open:
         return []
     alarms.sort(key=lambda alarm: -alarm.severity.rank)  # stable: within a severity the cause stays first
-    good = last_good_step(state, alarms[0].first_step) if alarms else None
-    return state.book.take(state.run, alarms, moment, good)
+    because = considered(state, moment) if alarms else ()
+    return state.book.take(state.run, alarms, moment, partial(last_good_step, state), because)
 
 
 def _owned(

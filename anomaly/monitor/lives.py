@@ -23,7 +23,8 @@ from typing import Protocol
 import msgspec
 
 from anomaly.errors import Reason, RecordError
-from anomaly.incidents.book import IncidentBook, Moment
+from anomaly.incidents.book import IncidentBook
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Source, Transition
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.state import Life, RunState, Timers

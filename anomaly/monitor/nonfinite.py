@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Severity
 from anomaly.monitor.context import caution
 from anomaly.monitor.flatness import LASTING_READINGS

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.comparisons import compare, rank_alarm, waiting_values
 from anomaly.monitor.state import ARRIVALS, Live, PendingStep, RankState, RunState

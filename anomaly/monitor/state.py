@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.book import IncidentBook, Moment, OpenIncident
+from anomaly.incidents.book import IncidentBook
+from anomaly.incidents.open_incident import Moment, OpenIncident
 from anomaly.incidents.timer_book import TimerBook
 from anomaly.incidents.transition import Source
 from anomaly.monitor.history import History
@@ -118,6 +119,8 @@ class Context(msgspec.Struct):
     batch_factor: float = 1.0
     """What the tokens of a step were last multiplied by, and the reading at which."""
     batch_changed: int | None = None
+    changes: dict[str, tuple[int, int]] = {}
+    """What may explain an alarm, by its name: when it changed last, as a reading and as a step."""
     loss_changes: int = 0
     checkpoints: list[int] = []
     """The steps of the last checkpoints, oldest first: an onset may lie before the newest."""

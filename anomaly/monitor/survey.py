@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import Moment
+from anomaly.incidents.open_incident import Moment
 from anomaly.monitor.evaluations import evaluation_alarms
 from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms

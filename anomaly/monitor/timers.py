@@ -21,8 +21,9 @@ from itertools import islice
 from statistics import median
 
 from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.book import MAX_RANKS_NAMED, Moment
+from anomaly.incidents.book import MAX_RANKS_NAMED
 from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Source, Transition
 from anomaly.monitor.context import declared_pauses
 from anomaly.monitor.log import Outcome

@@ -1,0 +1,62 @@
+"""Whether an alarm belongs to an open incident: what began with it, what spreads from it, what follows from it."""
+
+from __future__ import annotations
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment, OpenIncident
+from anomaly.incidents.origin import EXACT_KINDS
+from anomaly.incidents.transition import Severity
+
+SAME_CAUSE_READINGS = 100
+"""What begins within this many readings of an incident belongs to it, and may still be its cause."""
+QUIET_READINGS = 25
+"""What is new after this many readings without evidence is another matter."""
+
+
+def belongs(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
+    """Whether the alarm is of this incident's cause."""
+    if KINDS[incident.kind].cause_group != KINDS[alarm.kind].cause_group:
+        return False
+    if alarm.severity is Severity.INFO or incident.severity is Severity.INFO:
+        return True
+    if _began(incident, alarm, moment) <= SAME_CAUSE_READINGS:
+        return True
+    if incident.finding_of(alarm.kind) is not None and _near(incident, alarm):
+        return True
+    if moment.reading - incident.last_evidence_reading >= QUIET_READINGS:
+        return False
+    if alarm.kind in EXACT_KINDS:
+        return False
+    if KINDS[alarm.kind].family == "nonfinite":
+        return True  # that is where a run that diverges ends
+    return not alarm.layers or _near(incident, alarm)
+
+
+def _began(incident: OpenIncident, alarm: Alarm, moment: Moment) -> float:
+    """How many readings after the incident's first the alarm's onset is."""
+    readings, steps = moment.reading - incident.first_reading, moment.step - incident.opened_step
+    if readings <= SAME_CAUSE_READINGS or steps <= 0:
+        return readings
+    return readings * (alarm.first_step - incident.opened_step) / steps
+
+
+def _near(incident: OpenIncident, alarm: Alarm) -> bool:
+    """Whether it is seen in the same part of the model, or on the same ranks; or the incident is of all of it."""
+    if incident.ranks and alarm.ranks:
+        return bool(set(incident.ranks) & set(alarm.ranks))
+    if not incident.layers or not alarm.layers:
+        return True
+    parts = {block_of(layer) for layer in incident.layers}
+    return any(block_of(layer) in parts for layer in alarm.layers)
+
+
+def block_of(layer: str) -> str:
+    """The numbered part of the model that a layer is in, or the layer itself.
+
+    >>> block_of("h.3.attn.qkv"), block_of("model.layers.12.mlp"), block_of("head")
+    ('h.3', 'model.layers.12', 'head')
+    """
+    parts = layer.split(".")
+    at = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+    return layer if at is None else ".".join(parts[: at + 1])

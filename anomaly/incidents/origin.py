@@ -1,0 +1,131 @@
+"""Which of an incident's findings is the cause: the others follow from it, or are the same thing seen elsewhere.
+
+An exact rule knows what it saw, and a comparison of ranks knows where: both go before charts. Among charts the
+earlier onset does, and of equal ones what is nearer to the cause within a training step: an activation's own trouble,
+weights, gradients, updates, the loss. Weights and the size of activations are one growth seen twice; the larger one
+names it: a channel that runs away hardly moves its layer's norm, weights that grow take all activations along.
+"""
+
+from __future__ import annotations
+
+import math
+
+from anomaly.incidents.open_incident import Finding
+from anomaly.incidents.transition import Severity
+from anomaly.records import MILLIONTHS
+
+ONSET_STEPS = 10 * MILLIONTHS
+"""Onsets of charts closer than this are the same."""
+EXACT_SOON_READINGS = 20
+"""Zeros that come later than this after another finding follow from it."""
+NONFINITE_SOON_READINGS = 3
+CHANNEL_RATIO = 2.0
+"""Activations that grew by this many times the log of their layer's weights grew by themselves."""
+
+_ALWAYS = frozenset(
+    (
+        "bad_batch",
+        "duplicate_run",
+        "loss_out_of_range",
+        "loss_scale_collapse",
+        "lr_schedule",
+        "missing_zero_grad",
+        "optimizer_state_lost",
+        "poor_initialisation",
+        "rank_gradient_outlier",
+        "repeated_batch",
+        "replica_divergence",
+        "residual_gain_outlier",
+        "resume_corruption",
+    )
+)
+_SOON = {"gradient_dead": EXACT_SOON_READINGS, "weights_frozen": EXACT_SOON_READINGS}
+_NONFINITE = "nonfinite_"
+_ORDER = {
+    "dead_units": 0,
+    "saturation": 0,
+    "attention_logit_growth": 0,
+    "router_collapse": 0,
+    "underflow": 0,
+    "variance_collapse": 1,
+    "outlier_growth": 1,
+    "weight_blowup": 1,
+    "gradient_explosion": 2,
+    "gradient_spike": 2,
+    "layer_gradient_spike": 2,
+    "gradient_vanishing": 2,
+    "gradient_noise": 2,
+    "update_ratio_high": 3,
+    "update_ratio_low": 3,
+    "loss_spike_persistent": 5,
+    "loss_divergence": 5,
+    "loss_collapse": 5,
+}
+_OTHER = 4
+EXACT_KINDS = _ALWAYS | frozenset(_SOON)
+
+
+def origin_of(findings: list[Finding]) -> Finding:
+    """The cause among the findings; at least one."""
+    loud = [finding for finding in findings if not finding.symptom] or findings
+    highest = max(finding.severity.rank for finding in loud)
+    level = min(highest, Severity.WARNING.rank)
+    heard = [finding for finding in loud if finding.severity.rank >= level]
+    heard += [each for each in findings if each.symptom and _same_place(each, heard)]
+    first_seen = min(finding.reading for finding in heard)
+    first_step = min(finding.first_step for finding in heard)
+
+    def order(finding: Finding) -> tuple[int, int, int, int]:
+        later = finding.first_step > first_step + ONSET_STEPS
+        return (_trust(finding, first_seen), int(later), _ORDER.get(finding.kind, _OTHER), finding.reading)
+
+    best = min(heard, key=order)
+    if best.kind in ("weight_blowup", "outlier_growth"):
+        return _growth(best, heard)
+    if best.kind.endswith("_spike"):
+        return _first_of_update(best, heard)
+    return best
+
+
+def _trust(finding: Finding, first_seen: int) -> int:
+    """0 for what is exact and no consequence, 1 for charts, 2 for what follows from others by its nature."""
+    if finding.kind in _ALWAYS:
+        return 0
+    if finding.kind.startswith(_NONFINITE):
+        return 0 if finding.reading - first_seen <= NONFINITE_SOON_READINGS else 2
+    soon = _SOON.get(finding.kind)
+    if soon is None:
+        return 1
+    return 0 if finding.reading - first_seen <= soon else 2
+
+
+def _same_place(symptom: Finding, heard: list[Finding]) -> bool:
+    """Whether a symptom is seen where an alarm is: in its first suspects."""
+    return any(layer in other.layers[:2] for layer in symptom.layers for other in heard)
+
+
+def _growth(best: Finding, heard: list[Finding]) -> Finding:
+    other = "outlier_growth" if best.kind == "weight_blowup" else "weight_blowup"
+    found = next(
+        (each for each in heard if each.kind == other and set(each.layers) & set(best.layers[:2])), None
+    )
+    if found is None:
+        return best
+    weights, activations = (best, found) if best.kind == "weight_blowup" else (found, best)
+    return activations if _effect(activations) >= CHANNEL_RATIO * _effect(weights) else weights
+
+
+def _first_of_update(best: Finding, heard: list[Finding]) -> Finding:
+    """Updates that grew before the gradients did are no consequence of them; in the same step they are."""
+    updates = next((each for each in heard if each.kind == "update_ratio_high"), None)
+    return updates if updates is not None and updates.first_step < best.first_step else best
+
+
+def _effect(finding: Finding) -> float:
+    """The largest change among its evidence, in log2 units."""
+    changes = [
+        abs(math.log2(entry.value / entry.expected))
+        for entry in finding.evidence
+        if entry.expected and entry.value > 0 and entry.expected > 0 and math.isfinite(entry.value)
+    ]
+    return max(changes, default=0.0)
