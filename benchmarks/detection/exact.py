@@ -49,8 +49,13 @@ def _nonfinite(fault: Fault, series: RankSeries) -> bool:
 
 
 def _zero_or_gone(fault: Fault, series: RankSeries, signal: str) -> bool:
-    """Exactly 0 in three readings in a row, or no longer measured, in the true layer."""
-    steps, values = series.column(signal, fault.layer or "")
+    """Exactly 0 in three readings in a row, or no longer measured, in the true layer; in any where all are meant."""
+    layers = (fault.layer,) if fault.layer else series.layers
+    return any(_zero_in(fault, series, signal, layer) for layer in layers)
+
+
+def _zero_in(fault: Fault, series: RankSeries, signal: str, layer: str) -> bool:
+    steps, values = series.column(signal, layer)
     if not len(steps):
         return False
     after = values[(steps >= fault.onset_step) & (steps <= fault.deadline)]
