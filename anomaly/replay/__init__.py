@@ -7,5 +7,6 @@ columns   a batch's columns become arrays; an error names file, row and column
 pieces    the arrays of adjacent rows
 layouts   a run's layout so far, and its values laid out by it
 records   rows become step records
+clock     the records' own time, for what only time can tell
 run       the records through the monitor
 """

@@ -13,6 +13,7 @@ from anomaly.monitor.limits import Limits
 from anomaly.monitor.monitor import PartitionMonitor
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, LayoutMessage, StepMessage, step_number
+from anomaly.replay.clock import FileClock
 from anomaly.replay.pieces import FileReader
 from anomaly.replay.records import RecordReader
 from detectors.levels import Levels
@@ -42,6 +43,7 @@ class Replay:
         self._monitor.lives.levels = levels or self._monitor.lives.levels
         self._until = math.inf if until_step is None else until_step * MILLIONTHS
         self._looks_on = looks_on
+        self._clock = FileClock(self._monitor.runs)
         self.counts: Counter[str] = Counter()
         self.refused_counts: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -58,8 +60,14 @@ class Replay:
 
     def take(self, message: StepMessage | LayoutMessage) -> list[Transition]:
         """What one message causes."""
-        if isinstance(message, StepMessage) and message.steps[0] > self._until:
+        if isinstance(message, LayoutMessage):
+            return self._taken(message)
+        if message.steps[0] > self._until:
             return []
+        before = self._clock.until(message.run, message.times[0])
+        return before + self._taken(message) + self._clock.came(message.run, message.times[-1])
+
+    def _taken(self, message: StepMessage | LayoutMessage) -> list[Transition]:
         try:
             self._monitor.take(message)
             if self._looks_on is not None:

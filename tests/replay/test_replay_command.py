@@ -170,7 +170,7 @@ def test_people_see_cards_and_a_summary(tmp_path: Path, capsys: pytest.CaptureFi
     told = capsys.readouterr()
     assert "Non-finite activation" in told.out
     assert "h.1.attn" in told.out
-    assert "1 critical" in told.err
+    assert "2 critical" in told.err
 
 
 def test_many_incidents_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,3 +202,38 @@ def test_a_wide_public_log_replays_as_it_is(tmp_path: Path) -> None:
     )
     (opened,) = Replay().transitions([path])
     assert (opened.kind, opened.first_step, opened.layer) == ("nonfinite_loss", 29_900, None)
+
+
+def silent(gap_seconds: float, paused: bool = False) -> list[Record]:
+    """Forty steps, a second each, with a gap after the twentieth."""
+    records = list(healthy("quiet", range(40), 3))
+    for record in records[20:]:
+        record["time"] += gap_seconds
+    if paused:
+        records[19]["events"] = [{"kind": "pause", "seconds": 2 * gap_seconds}]
+    return records
+
+
+def test_a_gap_in_the_records_own_time_is_a_silent_run_that_came_back(tmp_path: Path) -> None:
+    opened, resolved = Replay().transitions(
+        [parquet(tmp_path / "silent.parquet", **in_long_form(silent(300.0)))]
+    )
+
+    assert (opened.kind, opened.status, opened.step) == ("run_silent", "opened", 19)
+    assert (resolved.kind, resolved.status, resolved.step) == ("run_silent", "resolved", 20)
+    assert opened.updated_unix_seconds is not None
+    assert 60 < opened.updated_unix_seconds - 1_790_000_019 < 62  # a minute, not when the silence was over
+    assert opened.source is None
+
+
+@pytest.mark.parametrize(
+    ("records", "with_time"),
+    [(silent(300.0), False), (silent(300.0, paused=True), True), (silent(30.0), True)],
+    ids=["without time", "declared pause", "short"],
+)
+def test_a_gap_that_is_short_declared_or_without_time_is_no_silence(
+    tmp_path: Path, records: list[Record], with_time: bool
+) -> None:
+    path = parquet(tmp_path / "silent.parquet", **in_long_form(records, with_time))
+
+    assert list(Replay().transitions([path])) == []
