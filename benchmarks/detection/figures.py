@@ -40,7 +40,7 @@ def of_runs(runs: Sequence[RunScore]) -> list[Figure]:
     whole = tally(runs)
     quiet = f"in {whole.quiet_steps:,} quiet steps"
     critical = PER_STEPS * intervals.rate(whole.critical_false_alarms, whole.quiet_steps)[1]
-    quick = "steps, of faults that show at once (readings, where those are rarer)"
+    quick = whole.at_once, "found faults that show at once, in readings where those are rarer than steps"
     return [
         _share("recall", runs, lambda each: (each.found, each.faults), "visible faults"),
         Figure(
@@ -57,12 +57,19 @@ def of_runs(runs: Sequence[RunScore]) -> list[Figure]:
             f"{quiet}: fewer than {critical:.2g} per {PER_STEPS:,}",
             None,
         ),
-        _plain("delay_p50", runs, lambda each: each.at_once_median, quick),
-        _plain("delay_p90", runs, lambda each: each.at_once_p90, quick),
+        _plain("delay_p50", runs, lambda each: each.at_once_median, "steps", *quick),
+        _plain("delay_p90", runs, lambda each: each.at_once_p90, "steps", *quick),
         _share("localised", runs, lambda each: each.localised, "found faults that have a layer"),
         _share("rank_named", runs, lambda each: each.ranks_named, "found faults that have a rank"),
         _share("kind", runs, lambda each: each.families, "found faults"),
-        _plain("incidents_per_fault", runs, lambda each: each.incidents_per_fault, "incidents"),
+        _plain(
+            "incidents_per_fault",
+            runs,
+            lambda each: each.incidents_per_fault,
+            "a fault",
+            whole.found,
+            "found faults",
+        ),
     ]
 
 
@@ -105,16 +112,16 @@ def _share(
     )
 
 
-def _plain(name: str, runs: Sequence[RunScore], figure: Callable[[Tally], float | None], unit: str) -> Figure:
-    value = figure(tally(runs))
-    found = sum(score.found is not None for run in runs for score in run.faults)
-    return Figure(
-        name,
-        value,
-        unit,
-        f"{found} found faults",
-        intervals.bootstrap(runs, lambda drawn: figure(tally(drawn))),
-    )
+def _plain(
+    name: str,
+    runs: Sequence[RunScore],
+    figure: Callable[[Tally], float | None],
+    unit: str,
+    count: int,
+    of_what: str,
+) -> Figure:
+    interval = intervals.bootstrap(runs, lambda drawn: figure(tally(drawn)))
+    return Figure(name, figure(tally(runs)), unit, f"{count} {of_what}", interval)
 
 
 def _rate_interval(runs: Sequence[RunScore], whole: Tally) -> Interval | None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from benchmarks.detection.peer_view import Alarm, View
 from benchmarks.detection.series import Floats
@@ -23,14 +24,13 @@ def kill_loss_spike(view: View, factor: float) -> Iterator[Alarm]:
 
     Silent until 100 are there; outliers enter the window, and so does a NaN, beside which nothing is a spike.
     """
-    window: deque[float] = deque(maxlen=100)
+    steps, losses = view.loss
+    mean, _ = before(losses, window=100, least=100)
     row = 0
-    for step, loss in _readings(view.loss):
-        if len(window) == 100:
-            row = row + 1 if loss >= factor * math.fsum(window) / 100 else 0
-            if row >= 5:
-                yield Alarm(step)
-        window.append(loss)
+    for step, spike in zip(steps.tolist(), (losses >= factor * mean).tolist(), strict=True):
+        row = row + 1 if spike else 0
+        if row >= 5:
+            yield Alarm(step)
 
 
 def nan_monitor(view: View, _knob: float) -> Iterator[Alarm]:
@@ -58,12 +58,10 @@ def olmo_skip_step(view: View, deviations: float) -> Iterator[Alarm]:
 
     Of the last 128 readings, from 64 on; what cannot be compared is an alarm; everything enters the window.
     """
-    for readings in (view.loss, view.norm):
-        window: deque[float] = deque(maxlen=128)
-        for step, value in _readings(readings):
-            if len(window) >= 64 and not value <= _mean(window) + deviations * _std(window):
-                yield Alarm(step)
-            window.append(value)
+    for steps, values in (view.loss, view.norm):
+        mean, std = before(values, window=128, least=64)
+        active = np.arange(len(values)) >= 64
+        yield from map(Alarm, steps[active & ~(values <= mean + deviations * std)].tolist())
 
 
 def lightning(view: View, factor: float) -> Iterator[Alarm]:
@@ -104,12 +102,9 @@ def zclip(view: View, threshold: float) -> Iterator[Alarm]:
 
 def wandb_z(view: View, threshold: float) -> Iterator[Alarm]:
     """W&B's z-score automation, one on the loss and one on the norm: z > `threshold` (3) of the last 30 readings."""
-    for readings in (view.loss, view.norm):
-        window: deque[float] = deque(maxlen=30)
-        for step, value in _readings(readings):
-            if len(window) == 30 and value > _mean(window) + threshold * _std(window):
-                yield Alarm(step)
-            window.append(value)
+    for steps, values in (view.loss, view.norm):
+        mean, std = before(values, window=30, least=30)
+        yield from map(Alarm, steps[values > mean + threshold * std].tolist())
 
 
 def wandb_z_once(view: View, threshold: float) -> Iterator[Alarm]:
@@ -118,15 +113,20 @@ def wandb_z_once(view: View, threshold: float) -> Iterator[Alarm]:
     return iter(()) if first is None else iter((first,))
 
 
+def before(values: Floats, window: int, least: int) -> tuple[Floats, Floats]:
+    """Mean and sample standard deviation of the last `window` readings before each; NaN until `least` are there.
+
+    A reading in the window that is not finite makes both NaN or infinite, as it does in the rules.
+    """
+    mean, std = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    with np.errstate(invalid="ignore"):
+        for at in range(least, min(window, len(values))):
+            mean[at], std[at] = values[:at].mean(), values[:at].std(ddof=1)
+        if len(values) > window:
+            windows = sliding_window_view(values, window)[:-1]
+            mean[window:], std[window:] = windows.mean(axis=1), windows.std(axis=1, ddof=1)
+    return mean, std
+
+
 def _readings(readings: Readings) -> Iterator[tuple[float, float]]:
     return zip(readings[0].tolist(), readings[1].tolist(), strict=True)
-
-
-def _mean(window: deque[float]) -> float:
-    return sum(window) / len(window)
-
-
-def _std(window: deque[float]) -> float:
-    """The sample standard deviation; NaN where an entry is not finite."""
-    mean = _mean(window)
-    return math.sqrt(sum((value - mean) ** 2 for value in window) / (len(window) - 1))

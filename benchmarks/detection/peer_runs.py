@@ -1,8 +1,8 @@
 """Runs through every published rule, at every value of its knob; remembered until the run or the rules change.
 
-A peer has no incidents: its alarms within 50 quiet steps of one another count once, as one event, which is a false
-alarm if it begins where nothing is wrong. A fault is found by any alarm within its budget, also one of an event that
-began before (an incident of ours would not count there). What the event names by then are its suspects.
+A peer has no incidents: its alarms within 50 quiet steps of one another count once, as one event at the step of the
+first. As an incident of ours does, an event finds a fault if it begins within the budget, and is a false alarm if it
+begins where nothing is wrong. What it names by the end of the budget are its suspects.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def pages(alarms: Alarms) -> list[Page]:
 
 
 def _found(label: Label, fault: Fault, paged: Sequence[Page]) -> Found | None:
-    page = finding(fault, paged)
+    page = finding(fault, (each for each in paged if each.first))
     if page is None:
         return None
     last = [each for each in paged if each.incident == page.incident and each.step <= fault.deadline][-1]
@@ -141,7 +141,7 @@ def _found(label: Label, fault: Fault, paged: Sequence[Page]) -> Found | None:
         localised=localised(label, fault, last.layers),
         localised_at_once=localised(label, fault, page.layers),
         rank_named=None if fault.rank is None else fault.rank in last.ranks,
-        incidents=len({each.incident for each in paged if each.first and each.step >= fault.onset_step}) or 1,
+        incidents=len({each.incident for each in paged if each.first and each.step >= fault.onset_step}),
     )
 
 

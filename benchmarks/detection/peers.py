@@ -43,7 +43,9 @@ PEERS = (
     Peer(
         "SageMaker Debugger", peer_layers.sagemaker, "steps a save", 500.0, (1.0, 10.0, 100.0), layered=True
     ),
-    Peer("AdaGC", peer_layers.adagc, "times the average", 1.05, _TIMES, layered=True),
+    Peer(
+        "AdaGC", peer_layers.adagc, "times the average", 1.05, (1.5, 2.0, 3.0, 5.0, 10.0, 30.0), layered=True
+    ),
     Peer("SPAM", peer_layers.spam, "times the moment", 5000.0, (10.0, 50.0, 200.0, 1000.0), layered=True),
     Peer("TrainSDC", peer_layers.train_sdc, "deviations", 6.0, (3.0, 4.0, 10.0, 20.0), layered=True),
     Peer(

@@ -18,13 +18,14 @@ PER_STEPS = 10_000
 class Tally(msgspec.Struct, frozen=True):
     """The figures of a set of faults and quiet steps; None where nothing was there to count.
 
-    Delays are in steps; those of faults that show at once in readings of the affected series.
+    Delays are in steps; those of the `at_once` found faults that show at once, in readings.
     """
 
     faults: int
     found: int
     delay_median: float | None
     delay_p90: float | None
+    at_once: int
     at_once_median: float | None
     at_once_p90: float | None
     localised: tuple[int, int]
@@ -104,6 +105,7 @@ def _tallied(scores: Sequence[FaultScore], alarms: int, critical: int, quiet_ste
         found=len(found),
         delay_median=quantile(delays, 0.5),
         delay_p90=quantile(delays, 0.9),
+        at_once=len(quick),
         at_once_median=quantile(quick, 0.5),
         at_once_p90=quantile(quick, 0.9),
         localised=_counted(found, lambda each: each.localised),

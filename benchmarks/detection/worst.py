@@ -86,14 +86,14 @@ def _draw_alarm(ranks: Sequence[RankSeries], alarm: FalseAlarm) -> Figure:
         ("grad_norm_total", ""),
         ("lr", ""),
     ]
-    figure = _panels(series, list(dict.fromkeys(wanted)), page.step, _told_alarm(alarm))
+    figure = _panels(series, wanted, page.step, _told_alarm(alarm))
     for axes in figure.axes:
         axes.axvline(page.step, color="black", linestyle=":")
     return figure
 
 
 def _panels(series: RankSeries, wanted: Sequence[tuple[str, str]], centre: float, title: str) -> Figure:
-    there = [pair for pair in wanted if series.has(*pair)][:SHOWN] or [("loss", "")]
+    there = [pair for pair in dict.fromkeys(wanted) if series.has(*pair)][:SHOWN] or [("loss", "")]
     figure = Figure(figsize=(8, 1.2 + 1.5 * len(there)), layout="constrained")
     all_axes = figure.subplots(len(there), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (signal, layer) in zip(all_axes, there, strict=True):
@@ -114,7 +114,7 @@ def _told_miss(score: FaultScore) -> str:
     where = fault.layer or fault.block or ("" if fault.rank is None else f"rank {fault.rank}")
     p = "not asked" if score.visible is None else f"{score.visible:.0e}"
     return (
-        f"missed: {fault.code} {fault.kind} {where} in {score.run} ({score.model}), onset {fault.onset_step}, "
+        f"missed: {fault.code} {fault.kind}{where and f' {where}'} in {score.run} ({score.model}), onset {fault.onset_step}, "
         f"strength {fault.strength:.3g}, oracle's p {p}; raised instead: {score.instead}"
     )
 
