@@ -114,8 +114,8 @@ def _told_miss(score: FaultScore) -> str:
     where = fault.layer or fault.block or ("" if fault.rank is None else f"rank {fault.rank}")
     p = "not asked" if score.visible is None else f"{score.visible:.0e}"
     return (
-        f"missed: {fault.code} {fault.kind}{where and f' {where}'} in {score.run} ({score.model}), onset {fault.onset_step}, "
-        f"strength {fault.strength:.3g}, oracle's p {p}; raised instead: {score.instead}"
+        f"missed: {fault.code} {fault.kind}{where and f' {where}'} in {score.run} ({score.model}), "
+        f"onset {fault.onset_step}, strength {fault.strength:.3g}, oracle's p {p}; raised instead: {score.instead}"
     )
 
 
