@@ -162,8 +162,6 @@ def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastG
     known.layers += [layer for layer in alarm.layers if layer not in known.layers]
     del known.layers[MAX_LAYERS_NAMED:]
     known.ranks = sorted({*known.ranks, *alarm.ranks})[:MAX_RANKS_NAMED]
-    if known.kind == alarm.kind and known.symptom is alarm.symptom:
-        known.evidence = list(alarm.evidence)
 
 
 def _settle(incident: OpenIncident, moment: Moment) -> None:

@@ -19,8 +19,8 @@ ONSET_STEPS = 10 * MILLIONTHS
 EXACT_SOON_READINGS = 20
 """Zeros that come later than this after another finding follow from it."""
 NONFINITE_SOON_READINGS = 3
-CHANNEL_RATIO = 2.0
-"""Activations that grew by this many times the log of their layer's weights grew by themselves."""
+CHANNEL_RATIO = 1.2
+"""A largest activation that grew by this many times the log of its layer's weights grew by itself."""
 
 _ALWAYS = frozenset(
     (
@@ -76,7 +76,9 @@ def origin_of(findings: list[Finding]) -> Finding:
     first_step = min(finding.first_step for finding in heard)
 
     def order(finding: Finding) -> tuple[int, int, int, int]:
-        later = finding.first_step > first_step + ONSET_STEPS
+        later = (
+            finding.first_step > first_step + ONSET_STEPS and not finding.symptom
+        )  # which shows when it can
         return (_trust(finding, first_seen), int(later), _ORDER.get(finding.kind, _OTHER), finding.reading)
 
     best = min(heard, key=order)
@@ -112,7 +114,7 @@ def _growth(best: Finding, heard: list[Finding]) -> Finding:
     if found is None:
         return best
     weights, activations = (best, found) if best.kind == "weight_blowup" else (found, best)
-    return activations if _effect(activations) >= CHANNEL_RATIO * _effect(weights) else weights
+    return activations if _effect(activations, "act_absmax") >= CHANNEL_RATIO * _effect(weights) else weights
 
 
 def _first_of_update(best: Finding, heard: list[Finding]) -> Finding:
@@ -121,11 +123,15 @@ def _first_of_update(best: Finding, heard: list[Finding]) -> Finding:
     return updates if updates is not None and updates.first_step < best.first_step else best
 
 
-def _effect(finding: Finding) -> float:
-    """The largest change among its evidence, in log2 units."""
+def _effect(finding: Finding, statistic: str | None = None) -> float:
+    """The largest change among its evidence, in log2 units; of one statistic, or of any."""
     changes = [
         abs(math.log2(entry.value / entry.expected))
         for entry in finding.evidence
-        if entry.expected and entry.value > 0 and entry.expected > 0 and math.isfinite(entry.value)
+        if statistic in (None, entry.statistic)
+        and entry.expected
+        and entry.value > 0
+        and entry.expected > 0
+        and math.isfinite(entry.value)
     ]
     return max(changes, default=0.0)

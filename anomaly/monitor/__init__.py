@@ -17,6 +17,7 @@ Reading order, which is the order of the data:
     charts      the slab's verdicts as alarms; losses: the slow climb
     survey      every eighth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, first_steps)
+    symptoms    what else the suspected layers show; explanation: which benign explanations there are
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that
                 says; replicas: ranks that must agree
     missing_layers  (layer_looks) a layer that no longer reports

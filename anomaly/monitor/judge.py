@@ -26,6 +26,7 @@ from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
 from anomaly.monitor.survey import note_reading, survey
+from anomaly.monitor.symptoms import symptoms
 from anomaly.monitor.watches import watch_alarms
 from anomaly.records import MILLIONTHS, NOT_MEASURED_BITS
 from detectors.rows import Flag
@@ -70,7 +71,10 @@ def judge(
     if current and state.multiple_ranks:
         wait_for_peers(state, number, record.step, values)
         alarms += due_comparisons(state, moment, number)
-    transitions = _booked(state, alarms, moment)
+    further: list[Alarm] = []
+    if charted is not None and (alarms or state.book.open):
+        further = symptoms(state, alarms, moment)  # of this record: the slab's verdicts are
+    transitions = _booked(state, alarms + further, moment)
     if newest:
         state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))
     if flags & _NEGATIVE and charted is not None:

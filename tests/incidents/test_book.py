@@ -78,7 +78,18 @@ def test_one_growth_seen_twice_is_named_by_the_larger() -> None:
     for activations, kind in ((64.0, "outlier_growth"), (4.0, "weight_blowup")):
         run = Run()
         run.take(100, alarm("weight_blowup", 80, "h.1", value=4.0))
-        run.take(104, alarm("outlier_growth", 84, "h.1", value=activations, severity=INFO, symptom=True))
+        run.take(
+            104,
+            alarm(
+                "outlier_growth",
+                84,
+                "h.1",
+                value=activations,
+                severity=INFO,
+                symptom=True,
+                statistic="act_absmax",
+            ),
+        )
         assert run.book.open[0].kind == kind
 
 

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from anomaly.errors import SettingsError
@@ -315,3 +316,36 @@ def test_a_count_of_non_finite_values_above_zero_is_one_and_zero_is_none(signal:
 
     (incident,) = transitions_of(training(range(60), count))
     assert (incident.kind, incident.layer, incident.step) == (kind, "h.1", 50)
+
+
+def test_units_that_die_name_the_incident_that_their_weights_opened() -> None:
+    def die(step: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([5, step])
+        for name, of_layer in record["layers"].items():
+            dead = step >= 300 and name == "h.1"
+            of_layer["weight_norm"] *= 4.0 if dead else 1.0
+            if step % 10:
+                del of_layer["act_rms"]
+            else:
+                of_layer["act_zero_frac"] = float(noise.normal(0.4, 0.01)) + (0.2 if dead else 0.0)
+
+    transitions = transitions_of(training(range(380), die))
+    (incident,) = opened(transitions)
+    assert (incident.kind, incident.layer) == ("weight_blowup", "h.1")
+    assert {(each.kind, each.layer) for each in transitions[1:]} == {("dead_units", "h.1")}
+
+
+def test_an_incident_explains_what_was_considered_and_what_may_explain_it() -> None:
+    def jump(step: int, record: dict[str, Any]) -> None:
+        record["tokens"] = 1024
+        if step == 190:
+            record["events"] = [{"kind": "data_mix", "name": "books"}]
+        if step >= 200:
+            record["layers"]["h.1"]["grad_norm"] *= 300
+
+    (incident,) = opened(transitions_of(training(range(260), jump)))
+    verdicts = {each.explanation: each.verdict for each in incident.considered}
+    assert verdicts["data_mix"] == "may be: changed at step 190; for a while twice the evidence was asked"
+    assert verdicts["learning rate"].startswith("no: did not jump; 0.001 now")
+    assert verdicts["batch size"] == "no: unchanged, 1,024 tokens a step"
+    assert verdicts["restart"] == "no: none lately"

@@ -1,0 +1,82 @@
+"""What else the suspected layers show while an incident is young: too little for an alarm, enough to tell its cause.
+
+Weights are charted at every step and tightly, activations often at every tenth: a layer whose units die is first seen
+as weights that jumped. So the other series of the first suspects, and of their block where a signal is about one
+(attention, a router), are looked at in the first records of an incident, well below their alarm levels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.cause import block_of
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import Evidence, Severity
+from anomaly.monitor.meaning import Stage
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+
+YOUNG_READINGS = 40
+SUSPECTS = 2
+SYMPTOM_Z = 5.0
+"""Deviations from its reference at which a series shows something, given that its layer is suspected already."""
+OF_BLOCK = ("attn_logit_max", "attn_entropy", "router_entropy")
+TELLING = (Stage.WEIGHT, Stage.ACTIVATION)
+
+
+def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm]:
+    """Symptoms of the first suspects of this record's alarms and of young incidents, in the record just judged."""
+    suspects = [layer for alarm in alarms if _is_charted(alarm.evidence) for layer in alarm.layers[:SUSPECTS]]
+    for incident in state.book.open:
+        if moment.reading - incident.first_reading <= YOUNG_READINGS and _is_charted(incident.evidence):
+            suspects += incident.layers[:SUSPECTS]
+    found: dict[str, Alarm] = {}
+    for layer in dict.fromkeys(suspects):
+        for symptom in _of_layer(state, layer, moment):
+            if symptom.kind not in found or _change(symptom) > _change(found[symptom.kind]):
+                found[symptom.kind] = symptom
+    known = {alarm.kind for alarm in alarms}
+    return [symptom for kind, symptom in found.items() if kind not in known]
+
+
+def _change(symptom: Alarm) -> float:
+    """By how much it changed, log2; 0 where that is not to be said."""
+    entry = symptom.evidence[0]
+    ratio = entry.value / entry.expected if entry.expected else 1.0
+    return abs(math.log2(ratio)) if 0 < ratio < math.inf else 0.0
+
+
+def _is_charted(evidence: tuple[Evidence, ...] | list[Evidence]) -> bool:
+    return bool(evidence) and evidence[0].detector in ("spike", "shift")
+
+
+def _of_layer(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
+    table, slab = state.table, state.slab
+    block = block_of(layer)
+    out = np.flatnonzero(np.abs(slab.z) >= SYMPTOM_Z)
+    found = []
+    for slot in out.tolist():
+        name, signal = table.layer_name(slot), table.signal_name(slot)
+        if name is None or not (name == layer or (signal in OF_BLOCK and block_of(name) == block)):
+            continue
+        meaning = table.meanings[table.slot_signal[slot]]
+        reading = slab.describe(slot)
+        kind = meaning.up if reading.z > 0 else meaning.down
+        if kind is None or meaning.stage not in TELLING:
+            continue
+        first = onset_step(state, max(0, reading.since - 1), moment)
+        entry = Evidence(
+            signal,
+            reading.value,
+            reading.expected,
+            abs(reading.z) / SYMPTOM_Z,
+            "symptom",
+            name,
+            step_number(first),
+        )
+        found.append(Alarm(kind, Severity.INFO, first, (entry,), (layer,), symptom=True))
+    return found
