@@ -13,13 +13,17 @@ generate    the command: the runs of a part, side by side
 
 Of the scoreboard, in the order of the data:
 
-labels      what is known of a run: its fault, its benign events
-ours        a run through our monitor (the replay's path), remembered until the code changes
-peers       the published rules, each as it is published; peer_runs: a run through each of them
-oracle      whether a fault shows at all: a test that knows where and when
+labels      what is known of a run: its fault, its benign events; series: its records as arrays
+ours        a run through our monitor (the replay's path); remembered: what was seen, until the code changes
+peers       the published rules (peer_losses, peer_layers), on a peer_view of a run; peer_runs: runs through all of them
+oracle      whether a fault shows at all: a test that knows where and when; affected, exact: in which series;
+            visibility: for a corpus
 scoring     found, false, late, localised: one run's score
-tally       many runs' scores as figures; intervals: how sure they are
-public_logs whole-model logs of public runs
+public_logs whole-model logs of public runs, and their scores
+board       all detectors over their knobs
+tally       many runs' scores as figures; intervals: how sure they are; figures: those that have targets
+told        scores for a terminal, with told_public; page: for RESULTS.md
 plots       pictures of it; worst: the worst misses and false alarms, one picture each
-scoreboard  the command: prints, and writes RESULTS.md and results.json
+looked      the log of looks at the test part; keeping: what is written where
+scoreboard  the command
 """

@@ -184,8 +184,15 @@ class Label(msgspec.Struct, frozen=True):
     @property
     def injected(self) -> tuple[Fault, ...]:
         """All that was injected, in order of onset."""
-        given = [fault for fault in (self.fault, self.second_fault) if fault is not None]
+        given = [self._as_told(fault) for fault in (self.fault, self.second_fault) if fault is not None]
         return tuple(sorted(given, key=lambda fault: fault.onset_step))
+
+    def _as_told(self, fault: Fault) -> Fault:
+        """A silence is labelled at the record that ends it; all that can be told of it is told at the one before."""
+        if fault.kind != "run_silent":
+            return fault
+        earlier, longer = fault.onset_step - self.logging_every, fault.budget_steps + self.logging_every
+        return msgspec.structs.replace(fault, onset_step=earlier, budget_steps=longer)
 
     @property
     def quiet_steps(self) -> int:

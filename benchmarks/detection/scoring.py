@@ -14,6 +14,7 @@ The contracts' rules, and what they leave open, decided here:
 - **Localised**: one of the first three suspects is the true layer, its block, part of it, or what holds it.
 - **Rank**: the true rank is named, and not all ranks are.
 - **Incidents per fault**: those whose first page is at or after its onset and before the next onset; of found faults.
+- A silence begins at the last record before it, which is the step that a page for it has.
 - Faults that are worth `info` only (`labels.REMARKS`) are no part of recall; a page for a benign one is a false alarm.
 """
 

@@ -58,6 +58,14 @@ def test_one_from_before_that_rises_or_becomes_something_else_finds_the_fault_an
     assert not scored.false_alarms[0].critical
 
 
+def test_a_silence_is_found_by_a_page_at_the_last_record_before_it() -> None:
+    label = msgspec.structs.replace(FAULTY, fault=Fault("F48", "run_silent", 100, 300), logging_every=10)
+    scored = score(label, [transition(90, "critical", kind="run_silent")])
+    assert delays(scored) == [0]
+    assert scored.false_alarms == ()
+    assert len(score(label, [transition(89)]).false_alarms) == 1
+
+
 def test_a_resolved_incident_is_no_page() -> None:
     assert delays(score(FAULTY, [transition(90, "info"), transition(110, "warning", "resolved")])) == [None]
 
