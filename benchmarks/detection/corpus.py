@@ -163,4 +163,7 @@ def _event(name: str, step: int, rng: random.Random, plan: Plan) -> Injection:
         "single_spike": rng.choice((1.5, 2.5, 4.0)),
         "augmentation": 0.3,
     }.get(name, float(rng.choice((3, 10, 30))))
-    return Injection(name, step, strength, announced=rng.random() < 0.5)
+    announced = rng.random() < 0.5
+    if name == "data_mix" and not _is_text(plan):
+        announced = True  # a well-fitted loss doubles then: unannounced, somebody would have to look
+    return Injection(name, step, strength, announced=announced)

@@ -115,10 +115,16 @@ def _fault(plan: Plan, hold: Hold) -> dict[str, Any]:
         "end_step": hold.end,
         "layer": hold.layer,
         "block": block_of(hold.layer) if hold.layer else None,
-        "rank": hold.rank if plan.ranks > 1 else None,
+        "rank": _rank(plan, hold),
         "strength": hold.strength,
         "note": f"{hold.strength:g} {fault.unit}, variant {hold.plan.variant}; {hold.note}".rstrip("; "),
     }
+
+
+def _rank(plan: Plan, hold: Hold) -> int | None:
+    """The rank to blame, where its records can tell: a gradient that is broken in the mean alone is every rank's."""
+    told = plan.ranks > 1 and (plan.local_norms or hold.plan.name != "nonfinite_gradient")
+    return hold.rank if told else None
 
 
 def fingerprint(plan: Plan) -> str:
