@@ -10,7 +10,7 @@ EXACT, JUMP, GRADUAL = 5, 25, 300
 
 @dataclass(frozen=True)
 class Fault:
-    """One row. `weakest` and `strongest` bound the log-uniform strength, in the fault's own unit."""
+    """One row. The strength is log-uniform between `weakest` and `strongest`, in `unit`; less may be stronger."""
 
     code: str
     kind: str
@@ -57,12 +57,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault("F28", "lr_schedule", GRADUAL, 0.003, 0.03, "growth a step"),
     Fault("F30", "optimizer_state_lost", JUMP, 1, 1, "", ("stateful",)),
     Fault("F32", "loss_spike_persistent", JUMP, 0.15, 1.0, "share of labels", ("labels",)),
-    Fault("F33", "loss_divergence", GRADUAL, 100, 600, "steps to half of the labels", ("labels",)),
-    Fault("F34", "loss_plateau", GRADUAL, 1e-5, 1e-2, "of the update left"),
-    Fault("F34", "flat_from_start", GRADUAL, 1e-5, 1e-3, "of the update left", (), "", True),
+    Fault("F33", "loss_divergence", GRADUAL, 600, 100, "steps to half of the labels", ("labels",)),
+    Fault("F34", "loss_plateau", GRADUAL, 1e-2, 1e-5, "of the update left"),
+    Fault("F34", "flat_from_start", GRADUAL, 1e-3, 1e-5, "of the update left", (), "", True),
     Fault("F36", "loss_out_of_range", JUMP, 1.05, 3.0, "times the loss taken off", ("positive",)),
     Fault("F37", "loss_collapse", JUMP, 0.3, 1.0, "share of targets leaked", ("leaky",)),
-    Fault("F38", "overfit", GRADUAL, 1, 8, "batches left", ("eval",), "eval"),
+    Fault("F38", "overfit", GRADUAL, 8, 1, "batches left", ("eval",), "eval"),
     Fault("F39", "eval_regression", JUMP, 1.08, 2.5, "times", ("eval",), "eval"),
     Fault("F40", "bad_batch", JUMP, 0.3, 1.0, "share of the batch", ("ranks", "labels")),
     Fault("F42", "repeated_batch", EXACT, 1, 1, "", ("hashes",)),
@@ -83,3 +83,13 @@ FAULTS: tuple[Fault, ...] = (
 )
 # fmt: on
 BY_KIND = {fault.kind: fault for fault in FAULTS}
+
+
+def row_of(kind: str, strength: float) -> Fault:
+    """The row that drew `strength`: one kind may happen in two ways, in units of their own."""
+    rows = [fault for fault in FAULTS if fault.kind == kind]
+    for fault in rows:
+        least, most = sorted((fault.weakest, fault.strongest))
+        if least <= strength <= most:
+            return fault
+    return rows[0]

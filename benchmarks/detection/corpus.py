@@ -84,7 +84,8 @@ def _coarsest(plan: Plan) -> int:
 
 
 def _strength(fault: Fault, rng: random.Random) -> float:
-    drawn: float = fault.weakest * (fault.strongest / fault.weakest) ** rng.random()
+    least, most = sorted((fault.weakest, fault.strongest))
+    drawn: float = least * (most / least) ** rng.random()
     return float(f"{drawn:.4g}")
 
 

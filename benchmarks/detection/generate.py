@@ -19,7 +19,7 @@ import torch
 from anomaly.incidents.kinds import KINDS
 from benchmarks.detection import corpus, events, faults, schedules, small
 from benchmarks.detection.building import block_of
-from benchmarks.detection.catalogue import BY_KIND
+from benchmarks.detection.catalogue import row_of
 from benchmarks.detection.injections import Hold
 from benchmarks.detection.plan import Plan
 from benchmarks.detection.table import table_of, write
@@ -98,7 +98,7 @@ def label_of(plan: Plan, training: Training, broken: list[Hold]) -> dict[str, An
 
 
 def _fault(plan: Plan, hold: Hold) -> dict[str, Any]:
-    fault = BY_KIND[hold.plan.name]
+    fault = row_of(hold.plan.name, hold.strength)
     every = {
         "updates": plan.updates_every,
         "activations": plan.activations_every,

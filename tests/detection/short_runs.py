@@ -14,7 +14,7 @@ from benchmarks.detection.plan import Injection, Plan
 from benchmarks.detection.table import table_of
 from benchmarks.detection.trace import Trace
 
-STEPS, ONSET = 36, 20
+STEPS, ONSET = 24, 14
 _MODELS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("moe", "gpt_moe", {"blocks": 1, "width": 16, "tokens": 8, "experts": 2}),
     ("rl", "policy", {"width": 16}),

@@ -169,7 +169,7 @@ def test_a_label_names_the_fault_its_layer_and_when_it_must_be_found(tmp_path: P
     moved = [(row["step"], row["update_ratio"]) for row in trace if row["layer"] == fault.layer]
     assert all(ratio > 0 for step, ratio in moved if step < ONSET and ratio is not None)
     after = [ratio for step, ratio in moved if step >= ONSET and ratio is not None]
-    assert after == [0.0] * 8
+    assert after == [0.0] * 5
 
 
 def test_replay_reads_a_trace_and_every_rank_in_it(tmp_path: Path) -> None:
@@ -186,12 +186,12 @@ def test_replay_reads_a_trace_and_every_rank_in_it(tmp_path: Path) -> None:
 
 
 def test_what_a_plan_does_not_report_is_null_and_events_wait_for_the_next_logged_step() -> None:
-    event = Injection("resume", 21, announced=True)
+    event = Injection("resume", 16, announced=True)
     thinned = short_runs.plan(logging=((0, 5),), missing=("weight_norm",), benign=(event,))
     found = short_runs.table(thinned)
     assert {step % 5 for step in found["step"].to_pylist()} == {0}
     assert "weight_norm" not in found.column_names
-    assert short_runs.events(found) == [(25, "resume")]
+    assert short_runs.events(found) == [(20, "resume")]
     whole = short_runs.table(short_runs.plan(missing=("layers",)))
     assert set(whole["layer"].to_pylist()) == {""}
 
