@@ -16,12 +16,14 @@ _FREE_SLOPE = 1e30
 _NO_SPIKES = 1e30
 _SUM_CAP = 1.25
 """Of the level at which a CUSUM alarms: what its sum is held at, so that an alarm ends soon after its cause."""
+SPIKE_SHARE = 0.65
+"""Of the level for one reading: what each of three readings in a row must reach."""
 
 
 class Constants:
     """The constants of a list of profiles; one for all runs of a layout, while one of them lives.
 
-    knobs: flat float32, 288 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
+    knobs: flat float32, 304 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
     """
 
     __slots__ = ("__weakref__", "knobs", "patterns")
@@ -62,7 +64,7 @@ def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[
         profile.slope_rate,
         profile.scale_rate,
         profile.slack,
-        spike_level(slots) * profile.caution if profile.spikes else _NO_SPIKES,
+        SPIKE_SHARE * spike_level(slots) * profile.caution if profile.spikes else _NO_SPIKES,
         shift_level(slots, slack=profile.slack) * profile.caution,
         1.0 / profile.effect_up,
         1.0 / profile.effect_down,
@@ -73,4 +75,5 @@ def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[
         levels.gain("spike", profile.name, slots, of_kind),
         shift_gain,
         _SUM_CAP / min(shift_gain, 1.0),
+        1.0 / profile.among,
     ]

@@ -50,6 +50,7 @@ class Profile:
     ratchet: the slope is never above 0 (losses: a rise is never expected).
     spikes: False = a few bad readings in a row are nature; only a shift of the level counts.
     caution: factor on both design levels, for kinds whose healthy noise is heavy-tailed or comes in bursts.
+    among: share of the effects that is enough where the siblings, the same signal of other layers, stay.
     """
 
     name: str
@@ -66,20 +67,21 @@ class Profile:
     ratchet: bool = False
     spikes: bool = True
     caution: float = 1.0
+    among: float = 0.5
 
 
 PROFILES: tuple[Profile, ...] = (
     Profile("generic", Transform.LINEAR, 0.5, 0.5, warm=16, caution=1.25),
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
-    Profile("loss", Transform.LOG2, 0.6, 3.0, ratchet=True),
-    Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25),
-    Profile("gradient", Transform.LOG2, 2.0, 2.5),
+    Profile("loss", Transform.LOG2, 0.6, 3.0, ratchet=True, among=1.0),
+    Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25, among=1.0),
+    Profile("gradient", Transform.LOG2, 2.0, 2.5, among=0.6),
     Profile("gradient_share", Transform.LOGIT, 2.0, NEVER),
-    Profile("update_ratio", Transform.LOG2_OVER_LR, 1.5, 2.0),
-    Profile("activation", Transform.LOG2, 1.0, 1.5),
+    Profile("update_ratio", Transform.LOG2_OVER_LR, 1.6, 2.0, among=0.75),
+    Profile("activation", Transform.LOG2, 2.0, 2.0, among=0.8),
     Profile("activation_share", Transform.LOGIT, 2.0, NEVER),
-    Profile("weight", Transform.LOG2, 1.0, 1.0, floor=0.01, prior=0.05),
-    Profile("seconds", Transform.LOG2, 2.0, NEVER, spikes=False),
+    Profile("weight", Transform.LOG2, 1.0, 1.0, floor=0.01, prior=0.05, among=0.7),
+    Profile("seconds", Transform.LOG2, 2.0, NEVER, spikes=False, among=1.0),
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
 )

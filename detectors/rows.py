@@ -60,6 +60,7 @@ class Knob(IntEnum):
     SPIKE_GAIN = 15  # factor on the spike chart's ratio: 1 at the default budget, by theory's tails
     SHIFT_GAIN = 16  # the same for the shift chart
     SUM_CAP = 17  # the sum is held at this many design levels
+    AMONG = 18  # full effect over the one that counts where siblings stay
 
 
 class Flag(IntFlag):
@@ -68,5 +69,5 @@ class Flag(IntFlag):
     NONFINITE = 1  # some reading is NaN or infinite (and not "not measured")
     ALARM = 2  # some |spike| or |shift| is 1 or more
     ZERO = 4  # some magnitude was exactly 0 for long enough: see Slab.dead()
-    SUSPECT = 8  # some |spike| or |shift| is 0.5 or more
+    SUSPECT = 8  # some |small| is 1 or more
     NEGATIVE = 16  # some magnitude is below 0: not judged

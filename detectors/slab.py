@@ -18,8 +18,8 @@ __all__ = ["Reading", "Slab"]
 
 _BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 _DEVIATION = 1.2533141
-_RESTARTED = 2.0
-"""Readings that a level is worth after a restart."""
+_ANEW, _RESUMED = 2.0, 50.0
+"""Readings that a level is worth, at the most, in a run that begins anew, and in one that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class _Pads:
     def __init__(self) -> None:
         self.judged: Slab | None = None
         """Whose verdicts are in there."""
-        self.rows = np.zeros((4, 0), np.float32)
-        """The record, z, spike, shift."""
-        self.work = np.zeros(5 * LANES, np.float32)
+        self.rows = np.zeros((5, 0), np.float32)
+        """The record, z, spike, shift, small."""
+        self.work = np.zeros(6 * LANES, np.float32)
 
     def take(self, slab: Slab, x: NDArray[np.float32]) -> None:
         """The next record to judge."""
         self.judged = slab
         width = -(-x.size // LANES) * LANES
         if width > self.rows.shape[1]:
-            self.rows = np.zeros((4, 2 * width), np.float32)
+            self.rows = np.zeros((5, 2 * width), np.float32)
         record = self.rows[0]
         record[: x.size] = x
         if x.size < width:
@@ -100,6 +100,11 @@ class Slab:
         """The CUSUM's ratios: float32 [n]."""
         return self._pad(3)
 
+    @property
+    def small(self) -> NDArray[np.float32]:
+        """The larger of both, were the effects a slot needs among its siblings all that counts: float32 [n]."""
+        return self._pad(4)
+
     def _pad(self, row: int) -> NDArray[np.float32]:
         if _pads.judged is not self:
             return np.zeros(self.profiles.size, np.float32)
@@ -114,13 +119,14 @@ class Slab:
         self.levels = levels
         self._adopt(self.profiles)
 
-    def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0) -> int:
+    def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0, age: int = 0) -> int:
         """Judge one record, then learn it; returns the Flag bits of all slots together.
 
         x: float32 [n], raw; the bits NOT_MEASURED leave a slot's state alone, as does any other NaN or infinity.
         evidence: factor on all alarm levels (2.0 = twice the evidence; effects stay as they are).
         offset: log2(learning rate), for LOG2_OVER_LR; not finite (a learning rate of 0) = those slots are not
-        measured.  ValueError if x has another length.
+        measured.  age: readings since the run began (anew): a series that is rarer than they is past its first
+        drift the sooner.  ValueError if x has another length.
         """
         if x.shape != self.profiles.shape:
             raise ValueError(
@@ -133,7 +139,7 @@ class Slab:
         flags: int
         flags, self.worst = judge_tiles(
             self._state, constants.knobs, constants.patterns, _pads.rows, _pads.work,
-            np.float32(evidence), np.float32(offset),
+            np.float32(evidence), np.float32(offset), np.float32(age),
         )  # fmt: skip
         return flags
 
@@ -146,10 +152,14 @@ class Slab:
         run = self.row(Row.ZERO_RUN)
         return np.flatnonzero(run >= np.maximum(minimum, 3.0 * self.row(Row.LONGEST_ZERO)))
 
-    def restart(self) -> None:
-        """The run repeats steps: every level is learned again from where it stands, scales and tails are kept."""
+    def restart(self, *, resumed: bool = False) -> None:
+        """The run repeats steps; scales and tails are kept.
+
+        Resumed from a checkpoint, it is expected where it was, and what has moved a little is learned soon; else
+        every level is learned again from where it stands.
+        """
         rows = self._tiles()
-        np.minimum(rows[:, Row.N], _RESTARTED, out=rows[:, Row.N])
+        np.minimum(rows[:, Row.N], _RESUMED if resumed else _ANEW, out=rows[:, Row.N])
         for row in (Row.SLOPE, Row.LASTING, Row.SUM, Row.PEAK, Row.AGE, Row.HOLD):
             rows[:, row] = 0.0
 
@@ -160,6 +170,14 @@ class Slab:
     def zero_run(self, slot: int) -> int:
         """Readings of exactly 0 in a row, up to the last one."""
         return int(self._tiles()[slot // LANES, Row.ZERO_RUN, slot % LANES])
+
+    def moved(self, slot: int) -> float:
+        """How far the slot's fast mean is from its reference, in deviations; 0.0 if nothing is known of it."""
+        state = self._tiles()[slot // LANES, :, slot % LANES].tolist()
+        profile = PROFILES[self.profiles[slot]]
+        unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
+        deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
+        return (state[Row.FAST] - state[Row.LEVEL]) / deviation if deviation > 0.0 else 0.0
 
     def describe(self, slot: int) -> Reading:
         """What is known of one slot, in the signal's own unit; value and z only until another slab judges."""

@@ -26,6 +26,7 @@ from anomaly.monitor.restarts import (
     Admission,
     admission_of,
     check_sessions,
+    goes_on,
     join_attempt,
     note_session,
 )
@@ -161,11 +162,12 @@ def _judged(
         grown = state.table.blank.copy()
         grown[: len(values)] = values
         values = grown
+    resumed = goes_on(state, record.step)
     if join_attempt(state, rank, record.step, starts_over):
         outcome.transitions += [
             (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
         ]
-        _start_over(state)
+        _start_over(state, resumed)
     transitions = judge(state, number, rank, record, values, arrival.limits.watches, flags)
     outcome.transitions += [(key, transition) for transition in transitions]
     if rank.step is not None and record.step > rank.step:
@@ -176,7 +178,7 @@ def _judged(
         state.first_time = record.time
 
 
-def _start_over(state: RunState) -> None:
+def _start_over(state: RunState, resumed: bool) -> None:
     """A new attempt repeats steps: what compares steps starts anew, the charts keep what they know, with care."""
     note_resume(state)
     state.recent.clear()
@@ -188,7 +190,9 @@ def _start_over(state: RunState) -> None:
     state.context.skipped = 0
     state.context.outcome = None
     state.context.paused = {}
-    state.slab.restart()
+    state.slab.restart(resumed=resumed)
+    if not resumed:
+        state.context.began = state.readings
     state.climb.restart()
     state.history.restart()
     be_cautious(state, RESTART)

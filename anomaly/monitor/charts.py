@@ -8,6 +8,7 @@ is benign in every training run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.siblings import apart
 
 LASTING_STEPS = 5
 """A spike that is back within this many optimiser steps is transient."""
@@ -32,6 +34,14 @@ MOVED_Z = 3.0
 """A layer whose gradient is this many deviations up has moved with the others, if it is no alarm by itself."""
 WEAK_SUSPECT = 0.25
 """A suspect whose statistic is below this share of the strongest one's is named after the others."""
+ROUTED_CAUTION = 2.0
+"""A part of a mixture of experts gets what its router sends it, and learns by that: it needs twice the evidence."""
+LEARNING_CAUTION = 2.0
+FALLING = 1.5
+"""Deviations of the loss's fast mean below its reference."""
+CLIPPED = 0.7
+"""Gradients clipped to less than this share of what they usually are make updates smaller, with plain SGD as much."""
+LEFT_BY_CLIPPING = 0.35
 SPIKE_READINGS = 2
 """Readings before the one at which the spike chart alarms: the spike began there."""
 
@@ -58,29 +68,71 @@ def chart_alarms(state: RunState, moment: Moment) -> list[Alarm]:
 def _findings(state: RunState) -> list[Finding]:
     slab, table = state.slab, state.table
     spike, shift = slab.spike, slab.shift
-    hot = np.flatnonzero((np.abs(spike) >= 1) | (np.abs(shift) >= 1))
+    top = np.where(np.abs(spike) >= np.abs(shift), spike, shift)
+    small = slab.small.copy()
+    if _learns_faster(state):
+        learning = table.learning_slots
+        top[learning] /= LEARNING_CAUTION
+        small[learning] /= LEARNING_CAUTION
+    if len(table.routed_slots):
+        top[table.routed_slots] /= ROUTED_CAUTION
+        small[table.routed_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
-    for slot in hot.tolist():
-        ratio = spike[slot] if abs(spike[slot]) >= abs(shift[slot]) else shift[slot]
+    for slot in np.flatnonzero(np.abs(top) >= 1).tolist():
         meaning = table.meanings[table.slot_signal[slot]]
-        kind = meaning.up if ratio > 0 else meaning.down
-        if kind is not None and _matters(state, slot, meaning.least_change):
+        kind = meaning.up if top[slot] > 0 else meaning.down
+        if kind is not None and _matters(state, slot, kind, meaning.least_change):
             by_kind.setdefault(kind, []).append(slot)
     _settle_breadth(state, by_kind)
+    for slot in _alone(state, np.flatnonzero((np.abs(small) >= 1) & (np.abs(top) < 1))):
+        top[slot] = small[slot]
+        meaning = table.meanings[table.slot_signal[slot]]
+        kind = meaning.up if top[slot] > 0 else meaning.down
+        if kind is not None and _matters(state, slot, kind):
+            by_kind.setdefault(kind, []).append(slot)
     findings = []
     for kind, members in by_kind.items():
         slots = np.array(members, np.intp)
-        ratios = np.maximum(np.abs(spike[slots]), np.abs(shift[slots]))
         stage = min(table.meanings[table.slot_signal[slot]].stage for slot in members)
-        findings.append(Finding(kind, stage, slots, ratios, bool((np.abs(shift[slots]) >= 1).any())))
+        lasting = bool((np.abs(shift[slots]) > np.abs(spike[slots])).any())
+        findings.append(Finding(kind, stage, slots, np.abs(top[slots]), lasting))
     return findings
 
 
-def _matters(state: RunState, slot: int, least_change: float) -> bool:
+def _learns_faster(state: RunState) -> bool:
+    """Whether the loss falls faster than it did: a run that leaves a plateau moves its gradients and activations."""
+    loss = state.table.model_slots.get("loss")
+    return loss is not None and state.slab.moved(loss) < -FALLING
+
+
+def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
+    """Those of the slots that moved a little while the same signal of other layers stayed."""
+    table, found = state.table, []
+    slots = slots[table.slot_layer[slots] != WHOLE_MODEL]
+    for signal in np.unique(table.slot_signal[slots]).tolist():
+        of_signal = slots[table.slot_signal[slots] == signal]
+        found += of_signal[apart(state.slab, of_signal, table.slots_of((table.signals[signal],)))].tolist()
+    return sorted(found)
+
+
+def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -> bool:
+    """Whether the change is a loss to somebody, and more than the clipping of gradients explains."""
+    if kind == "update_ratio_low":
+        clipped = _ratio(state, state.table.model_slots.get("clip_coef"))
+        return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
     if not least_change:
         return True
     reading = state.slab.describe(slot)
     return abs(reading.value - reading.expected) >= least_change
+
+
+def _ratio(state: RunState, slot: int | None) -> float:
+    """The slot's last reading over what is expected of it; 1 if there is none."""
+    if slot is None:
+        return 1.0
+    reading = state.slab.describe(slot)
+    ratio = reading.value / reading.expected if reading.expected > 0 else 1.0
+    return ratio if isfinite(ratio) else 1.0
 
 
 def _settle_breadth(state: RunState, by_kind: dict[str, list[int]]) -> None:
@@ -158,7 +210,9 @@ def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
 
 def _onset(state: RunState, slot: int, moment: Moment) -> int:
     readings = (
-        SPIKE_READINGS if abs(state.slab.spike[slot]) >= 1 else max(0, state.slab.describe(slot).since - 1)
+        SPIKE_READINGS
+        if abs(state.slab.spike[slot]) >= abs(state.slab.shift[slot])
+        else max(0, state.slab.describe(slot).since - 1)
     )
     return onset_step(state, readings * _cadence(state, np.array([slot])), moment)
 

@@ -48,6 +48,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
         settled_lr=known.settled_lr,
         tokens=known.tokens,
         loss_scale=known.loss_scale,
+        began=known.began,
         loss_changes=known.loss_changes,
         checkpoints=[step for step in known.checkpoints if step <= fork.step],
     )
@@ -57,6 +58,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
     if not _levels_hold(parent, fork):
         state.history.flat = Flat()
         state.slab.restart()
+        state.context.began = state.readings
     be_cautious(state, "fork")
     parent.forks = [*parent.forks, state.run]
     return state

@@ -31,7 +31,10 @@ from anomaly.monitor.watches import watch_alarms
 from anomaly.records import MILLIONTHS, NOT_MEASURED_BITS
 from detectors.rows import Flag
 
-_NONFINITE, _ALARM = int(Flag.NONFINITE), int(Flag.ALARM)  # plain integers: an enum's & costs a microsecond
+_NONFINITE, _ALARM = (
+    int(Flag.NONFINITE),
+    int(Flag.ALARM | Flag.SUSPECT),
+)  # plain integers: an enum's & costs a microsecond
 _ZERO, _NEGATIVE = int(Flag.ZERO), int(Flag.NEGATIVE)
 
 
@@ -98,7 +101,7 @@ def _chart(
     offset = explained.lr_offset(state, model)
     explained.note_values(state, model)
     if flags is None:
-        flags = state.slab.judge(values, explained.caution(state), offset)
+        flags = state.slab.judge(values, explained.caution(state), offset, state.age)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:

@@ -22,7 +22,7 @@ from anomaly.records import MILLIONTHS
 from detectors.rows import Flag
 
 QUIET = 0
-_SPEAKS = int(Flag.NONFINITE | Flag.ALARM | Flag.ZERO | Flag.NEGATIVE)
+_SPEAKS = int(Flag.NONFINITE | Flag.ALARM | Flag.SUSPECT | Flag.ZERO | Flag.NEGATIVE)
 _SPARSE = SPARSE_STEPS * MILLIONTHS
 
 
@@ -53,7 +53,7 @@ def take_plain(
     model = model_values(state, values)
     if not is_usual(state, model) or not is_smooth(state.context, model) or is_repeated(state, model):
         return None
-    flags = state.slab.judge(values, caution(state, 1), lr_offset(state, model))
+    flags = state.slab.judge(values, caution(state, 1), lr_offset(state, model), state.age + 1)
     if flags & _SPEAKS:
         return flags
     state.latest = model

@@ -10,6 +10,8 @@ from anomaly.monitor.state import RankState, RunState
 LATE_MAKE_RESTART = 3
 STRAYS_MAKE_DUPLICATE = 3
 MAX_REPLACED = 8
+GONE_ON_SHARE = 0.5
+"""From this share of the steps on, a run that starts over is where it was in what its charts measure."""
 
 
 class Admission(enum.StrEnum):
@@ -82,3 +84,14 @@ def join_attempt(state: RunState, rank: RankState, step: int, starts_over: bool)
     ):
         rank.attempt = state.attempt
     return opens
+
+
+def goes_on(state: RunState, step: int) -> bool:
+    """Whether a run that starts over at `step` is where its charts expect it: at a checkpoint after which all was well.
+
+    One that goes back further has new weights, or those of a time that the charts have forgotten.
+    """
+    newest = state.newest_step
+    if newest is None or step <= 0 or step < GONE_ON_SHARE * newest:
+        return False
+    return not state.book.open and all(packed & 1 for packed in state.recent if packed >> 1 >= step)

@@ -10,7 +10,7 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.context import batch_factor, is_announced
-from anomaly.monitor.series import WHOLE_MODEL
+from anomaly.monitor.series import EXPERT, WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import step_number
 
@@ -27,8 +27,6 @@ LR_FADED = 0.05
 ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
-EXPERT = "expert"
-"""How every framework names the parallel parts of a mixture of experts."""
 EXPERT_ZERO_READINGS = 200
 
 

@@ -36,6 +36,8 @@ EXPLAINING_SIGNALS = (
     "grad_norm_total",
 )
 """Whole-model signals that are looked at or shown one by one, beside their charts."""
+EXPERT = "expert"
+"""How every framework names the parallel parts of a mixture of experts."""
 MAX_SIGNALS_A_RUN = 1 << 15
 """Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
@@ -117,6 +119,19 @@ class SeriesTable:
     def count_slots(self) -> NDArray[np.intp]:
         """Slots that count non-finite values."""
         return self.slots_of(signal for signal in self.signals if meaning_of(signal).count)
+
+    @cached_property
+    def learning_slots(self) -> NDArray[np.intp]:
+        """Slots that move when the run learns faster than before: all of the layers, and the whole gradient's norm."""
+        total = self.model_slots.get("grad_norm_total")
+        layers = np.flatnonzero(self.slot_layer != WHOLE_MODEL)
+        return layers if total is None else np.append(layers, total)
+
+    @cached_property
+    def routed_slots(self) -> NDArray[np.intp]:
+        """Slots of the parallel parts of a mixture of experts."""
+        routed = np.array([EXPERT in name.lower() for name in self.layers] + [False])
+        return np.flatnonzero(routed[self.slot_layer])
 
     def slots_of(self, signals: Iterable[str]) -> NDArray[np.intp]:
         """The layers' slots of these signals, in slot order."""

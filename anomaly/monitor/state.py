@@ -121,6 +121,8 @@ class Context(msgspec.Struct):
     batch_changed: int | None = None
     changes: dict[str, tuple[int, int]] = {}
     """What may explain an alarm, by its name: when it changed last, as a reading and as a step."""
+    began: int = 0
+    """The run's readings when it last began anew, with new weights."""
     loss_changes: int = 0
     checkpoints: list[int] = []
     """The steps of the last checkpoints, oldest first: an onset may lie before the newest."""
@@ -250,6 +252,11 @@ class RunState:
             checkpoints=tuple(self.context.checkpoints),
             tags=self.tags,
         )
+
+    @property
+    def age(self) -> int:
+        """Readings since the run began, or began anew."""
+        return self.readings - self.context.began
 
     @property
     def open_incidents(self) -> list[OpenIncident]:

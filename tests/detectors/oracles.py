@@ -21,6 +21,7 @@ class Verdict:
     z: float = 0.0
     spike: float = 0.0
     shift: float = 0.0
+    small: float = 0.0
 
 
 def clip(value: float, bound: float) -> float:
@@ -37,7 +38,7 @@ class SeriesOracle:
 
     def __init__(self, profile: Profile, slots: int, budget: float) -> None:
         self.p, self.linear = profile, profile.transform is Transform.LINEAR
-        self.design = spike_level(slots, budget) * profile.caution if profile.spikes else 1e30
+        self.design = 0.65 * spike_level(slots, budget) * profile.caution if profile.spikes else 1e30
         self.h = shift_level(slots, budget, profile.slack) * profile.caution
         self.n = self.level = self.slope = self.scale = self.fast = self.echo = 0.0
         self.z = self.pair = self.tail = self.sum = self.peak = self.shift_tail = 0.0
@@ -54,7 +55,7 @@ class SeriesOracle:
             return None
         return math.log2(x) - (offset if kind is Transform.LOG2_OVER_LR else 0.0)
 
-    def judge(self, x: float, evidence: float = 1.0, offset: float = 0.0) -> Verdict:
+    def judge(self, x: float, evidence: float = 1.0, offset: float = 0.0, age: float = 0.0) -> Verdict:
         if not math.isfinite(x):
             return Verdict()
         y = self.transformed(x, offset)
@@ -67,40 +68,57 @@ class SeriesOracle:
             self.n, self.level, self.fast = 1.0, y, y
             self.scale = self.p.prior * (abs(y) if self.linear else 1.0)
             return Verdict()
-        return self._judged(y, evidence)
+        return self._judged(y, evidence, max(self.n, age))
 
-    def _judged(self, y: float, evidence: float) -> Verdict:
+    def _judged(self, y: float, evidence: float, oldest: float) -> Verdict:
         unit = abs(self.level) if self.linear else 1.0
         deviation = max(self.scale, self.p.floor * unit + 1e-30) * DEVIATION
         innovation = y - self.level - self.slope
         z = clip(innovation / deviation, 64.0)
-        soft = 1.0 + 40.0 / (self.n + 8.0)
+        soft = 1.0 + 20.0 / (self.n + 8.0)
+        early = 1.0 + 6400.0 / (oldest + 8.0) ** 2
         r = max(0.0, min(1.0, self.echo))
+        r *= 1.5708 - r * r * (0.6460 - 0.0752 * r * r)
         r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
         white = (z - r * self.z) / math.sqrt(1.0 - r * r)
-        rise, fall = self.p.effect_up * (unit + 1e-30), self.p.effect_down * (unit + 1e-30)
+        slow = early * (1.0 + 0.75 * max(0.0, min(1.0, (self.age - 20) / 40)))
+        rise = self.p.effect_up * (unit + 1e-30) * slow
+        fall = self.p.effect_down * (unit + 1e-30) * slow
 
-        same = z * self.z > 0.0 and z * white > 0.0
-        pair = math.copysign(min(abs(white), abs(self.z)) if same else 0.0, z)
-        m = min(abs(pair), abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
+        lasting = min(abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
+        new = abs(white) if z * white > 0.0 else 0.0
+        m = max(min(lasting, new), min(0.5 * lasting, 1.5 * new))
         spike_at = max(self.design, 1.5 * self.tail) * evidence * soft
-        spike = min(m / spike_at, m * deviation / (rise if z > 0.0 else fall))
+        spike_at = min(spike_at, max(60.0, 1.5 * self.tail)) if self.n >= 16 else spike_at
+        effect = rise if z > 0.0 else fall
+        spike = min(m / spike_at, m * deviation / effect)
+        small_spike = min(m / spike_at, m * deviation / effect / self.p.among)
 
         total = self._summed(clip(white, 4.0))
-        early = 1.0 + 3600.0 / (self.n + 8.0) ** 2
         shift_at = self.h * evidence * soft * early
         self.fast += 0.2 * (y - self.fast)
         departure = (self.fast - self.level - self.slope) * (1.0 if total > 0.0 else -1.0)
         departure = max(0.0, departure)
         least = max(1.5 * self.shift_tail, 1.5 + r + 3.5 * r * r) * evidence * soft * early * deviation
-        shift = min(abs(total) / shift_at, departure / least, departure / (rise if total > 0.0 else fall))
-        self.peak = max(self.peak, departure / deviation / soft) if self.n >= 50 else 0.0
+        effect = rise if total > 0.0 else fall
+        far = min(abs(total) / shift_at, departure / least)
+        shift = min(far, departure / effect)
+        small_shift = min(far, departure / effect / self.p.among)
+        self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 else 0.0
         ready = self.n >= self.p.warm
-        known = ready and 3 * self.age <= self.n
-        verdict = Verdict(z, math.copysign(spike, z) * ready, math.copysign(shift, total) * known)
-        self._hold(verdict, total, shift_at)
+        known = ready and self.age <= self.n
+        small_spike, small_shift = small_spike * ready, small_shift * known
+        side = z if small_spike > small_shift else total
+        verdict = Verdict(
+            z,
+            math.copysign(spike, z) * ready,
+            math.copysign(shift, total) * known,
+            math.copysign(max(small_spike, small_shift), side),
+        )
+        self._hold(verdict, total, shift_at, oldest)
         self._learn(y, innovation, deviation, z, min(m / soft, spike_at))
-        self.z, self.pair = z, pair
+        self.pair = math.copysign(min(abs(z), abs(self.z)) if z * self.z > 0.0 else 0.0, z)
+        self.z = z
         if self.hold >= 30:
             self._again()
         return verdict
@@ -111,8 +129,11 @@ class SeriesOracle:
             return down if down < 0.0 else max(up, 0.0)
         return up if up > 0.0 else min(down, 0.0)
 
-    def _hold(self, verdict: Verdict, total: float, shift_at: float) -> None:
-        """Whether the reference is frozen: `away` from an alarm until z is back, `suspect` on a large sum."""
+    def _hold(self, verdict: Verdict, total: float, shift_at: float, oldest: float) -> None:
+        """Whether the reference is frozen: `away` from an alarm until z is back, `suspect` on a large sum.
+
+        A suspicion that has lasted too long is `settled`: the level is where the series is.
+        """
         drain = 2.0 if self.hold and abs(verdict.z) < 1.0 else 0.0
         size = min(max(abs(total) - drain, 0.0), 1.25 * shift_at)
         alarm = abs(verdict.spike) >= 1.0 or abs(verdict.shift) >= 1.0
@@ -121,26 +142,33 @@ class SeriesOracle:
         total = math.copysign(size, total)
         self.age = (self.age + 1 if total * self.sum > 0.0 else 1) if size > 0.0 else 0
         self.sum = total
-        self.suspect = size >= 0.25 * shift_at and self.age < 150 and 4 * self.age < self.n and self.n >= 50
+        beyond = size >= 0.25 * self.h and self.n >= 12
+        self.suspect = beyond and self.age < min(300, self.n) and self.age * 150 < self.n * oldest
+        self.settled = beyond and not self.suspect and not self.away
 
     def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:
         n, p, again = self.n, self.p, self.hold >= 30
-        ended = min(self.peak, 8.0) if self.sum == 0.0 or again else 0.0
-        if again or not (self.away or self.suspect):
+        known = not (self.away or self.suspect)
+        ended = min(self.peak, 8.0) if self.sum == 0.0 or again or self.settled else 0.0
+        if again or known:
             self.shift_tail = max(self.shift_tail * 0.9998, ended)
-        if self.sum == 0.0:
+        if self.sum == 0.0 or self.settled:
             self.peak = 0.0
-        if self.away or self.suspect:
+        if self.settled:
+            self.level, self.slope, self.sum, self.age = self.fast, 0.0, 0.0, 0
+            return
+        if not known:
             self.level += self.slope
             self.slope *= 0.95
             return
         clipped = clip(innovation, 4.0 * deviation)
         self.level += self.slope + max(p.level_rate, 2 * (2 * n + 1) / ((n + 1) * (n + 2))) * clipped
-        self.slope += max(p.slope_rate, 6.0 / (n + 8.0) ** 2) * clipped
+        self.slope = 0.97 * self.slope + max(p.slope_rate, 6.0 / (n + 8.0) ** 2) * clipped
         self.slope = min(self.slope, 0.0) if p.ratchet else self.slope
-        size = min(abs(innovation), (2.5 if n >= 50 else 8.0) * deviation)
-        self.scale += max(p.scale_rate, 1.0 / (n + 8.0)) * (size - self.scale)
-        self.echo += max(0.002, 1.0 / (n + 8.0)) * (clip(z, 3.0) * clip(self.z, 3.0) - self.echo)
+        size = min(abs(innovation), (2.5 if n >= 20 else 4.0) * deviation)
+        self.scale += max(p.scale_rate, 2.0 / (n + 8.0)) * (size - self.scale)
+        same = (z * self.z > 0.0) - (z * self.z < 0.0)
+        self.echo += max(0.002, 1.0 / (n + 8.0)) * (same - self.echo)
         self.tail = max(self.tail * 0.9998, m)
         self.n += 1.0
 

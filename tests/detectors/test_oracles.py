@@ -40,16 +40,18 @@ def readings(make: str, profile: Profile, seed: int) -> Floats:
 @pytest.mark.parametrize("make", MAKES)
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_a_slab_says_what_the_plain_judge_says(profile: Profile, make: str) -> None:
-    x = readings(make, profile, seed=7)
+    x = readings(make, profile, seed=8)
     slab = Slab(np.full(5, PROFILES.index(profile), np.uint8))
     plain = [SeriesOracle(profile, 5, BUDGET) for _ in range(5)]
     for t, row in enumerate(x):
         evidence, offset = (2.0, -3.0) if 200 <= t < 230 else (1.0, 0.0)
-        slab.judge(row, evidence, offset)
+        age = 2 * t if make == "a jump" else 0
+        slab.judge(row, evidence, offset, age)
         verdicts = [
-            oracle.judge(float(value), evidence, offset) for oracle, value in zip(plain, row, strict=True)
+            oracle.judge(float(value), evidence, offset, age)
+            for oracle, value in zip(plain, row, strict=True)
         ]
-        for name, tolerance in (("z", 2e-2), ("spike", 2e-3), ("shift", 5e-3)):
+        for name, tolerance in (("z", 2e-2), ("spike", 2e-3), ("shift", 5e-3), ("small", 5e-3)):
             fast, slow = getattr(slab, name), [getattr(verdict, name) for verdict in verdicts]
             np.testing.assert_allclose(fast, slow, rtol=tolerance, atol=tolerance, err_msg=f"{name} at {t}")
             if name != "z":

@@ -123,3 +123,27 @@ def test_fractional_and_negative_steps_are_steps() -> None:
 
 def test_a_healthy_restart_far_back_stays_quiet() -> None:
     assert transitions_of(training(range(400)) + training(range(100, 400))) == []
+
+
+@pytest.mark.parametrize("lasting", [20, 60])
+def test_a_jump_soon_after_the_checkpoint_that_a_run_goes_on_from_is_found(lasting: int) -> None:
+    attempts = [training(range(300)), training(range(200, 300))]
+    for record in attempts[1]:
+        if 220 <= record["step"] < 220 + lasting:
+            record["loss"] *= 20.0
+    serious = [
+        each for each in transitions_of(attempts[0] + attempts[1]) if each.severity is not Severity.INFO
+    ]
+    assert [(each.attempt, each.kind) for each in serious[:1]] == [(1, "loss_spike_persistent")]
+    assert 220 <= serious[0].step <= 240
+
+
+def test_a_run_that_begins_anew_is_expected_to_be_elsewhere() -> None:
+    first, again = training(range(400)), training(range(120))
+    for record in again:
+        record["loss"] *= 6.0
+        record["grad_norm_total"] *= 10.0
+        for signals in record["layers"].values():
+            signals["grad_norm"] *= 10.0
+            signals["act_rms"] *= 4.0
+    assert transitions_of(first + again) == []
