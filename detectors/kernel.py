@@ -14,7 +14,7 @@ Formula, per slot, letters as in the code; judge first, learn after:
     shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 1.5 + r + 3.5 r^2) deviations s)
     c      = evidence (1 + 20 / (n + 8))              s = c e
     e      = 1 + (80 / (age + 8))^2                   age: readings of the run; runs drift most after their start
-    departure = fast - level - slope, on the side of the sum; no shift while the sum is older than n readings
+    departure = fast - level - slope, on the side of the sum; no shift while the sum is older than 1.5 n readings
     effect = the profile's, times e, and times 1.75 once the sum is 60 readings old: what moves slowly may go further
 
 Both are at most departure / effect (for spike: m deviations / effect), then multiplied by the chart's gain (1 at the
@@ -23,7 +23,7 @@ both at `among` times the effect: enough for one layer that leaves its siblings 
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
 |innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
-at most 300 readings, those known, and n age / 150; then the fast mean is the level (a series that has always drifted
+at most 300 readings, 1.5 n, and n age / 150; then the fast mean is the level (a series that has always drifted
 is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the reference again at the fast
 mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within 100 readings.
 
@@ -172,7 +172,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         per_effect = per_up if total > _ZERO else per_down
         far = abs(total) * (_ONE / shift_level)
         ratio = least(far, departure * least(own, per_effect)) * shift_gain
-        known = ready & (state[_AGE + i] <= n)
+        known = ready & (state[_AGE + i] <= _ONE_AND_HALF * n)
         shift_ratio = (ratio if total > _ZERO else -ratio) if known else _ZERO
         small = least(far, departure * least(own, per_effect * among)) * shift_gain
         small_shift = small if known else _ZERO
@@ -190,7 +190,9 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         again = live & (hold >= _HOLD)
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
         beyond = (size >= _SUSPECT * knobs[_K_SHIFT + i]) & (n >= _TWELVE)
-        suspect = beyond & (age < _PATIENCE) & (age < n) & (age * _SHORT_PATIENCE < n * oldest)
+        suspect = (
+            beyond & (age < _PATIENCE) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE < n * oldest)
+        )
         settled = live & beyond & (not suspect) & (not away)
         learn = live & (not away) & (not suspect) & (not settled)
 

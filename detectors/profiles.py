@@ -75,15 +75,16 @@ PROFILES: tuple[Profile, ...] = (
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
     Profile("loss", Transform.LOG2, 0.6, 3.0, ratchet=True, among=1.0),
     Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25, among=1.0),
-    Profile("gradient", Transform.LOG2, 2.0, 2.5, among=0.6),
-    Profile("gradient_share", Transform.LOGIT, 2.0, NEVER),
+    Profile("gradient", Transform.LOG2, 2.0, 2.5, among=0.65),
+    Profile("gradient_share", Transform.LOGIT, 3.0, NEVER, floor=0.3),
     Profile("update_ratio", Transform.LOG2_OVER_LR, 1.6, 2.0, among=0.75),
-    Profile("activation", Transform.LOG2, 2.0, 2.0, among=0.8),
-    Profile("activation_share", Transform.LOGIT, 2.0, NEVER),
+    Profile("activation", Transform.LOG2, 3.0, 3.0, among=0.67),
+    Profile("activation_share", Transform.LOGIT, 2.4, NEVER, floor=0.1),
     Profile("weight", Transform.LOG2, 1.0, 1.0, floor=0.01, prior=0.05, among=0.7),
     Profile("seconds", Transform.LOG2, 2.0, NEVER, spikes=False, among=1.0),
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
+    Profile("attention", Transform.LOG2, 2.0, 2.0, among=0.8),
 )
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""
 

@@ -42,6 +42,8 @@ FALLING = 1.5
 CLIPPED = 0.7
 """Gradients clipped to less than this share of what they usually are make updates smaller, with plain SGD as much."""
 LEFT_BY_CLIPPING = 0.35
+CLIPPING_READINGS = 600
+"""From so many on, what is usual of clipping is known."""
 SPIKE_READINGS = 2
 """Readings before the one at which the spike chart alarms: the spike began there."""
 
@@ -74,6 +76,9 @@ def _findings(state: RunState) -> list[Finding]:
         learning = table.learning_slots
         top[learning] /= LEARNING_CAUTION
         small[learning] /= LEARNING_CAUTION
+    outputs = table.output_slots
+    top[outputs] /= LEARNING_CAUTION
+    small[outputs] /= LEARNING_CAUTION
     if len(table.routed_slots):
         top[table.routed_slots] /= ROUTED_CAUTION
         small[table.routed_slots] = 0.0
@@ -118,7 +123,7 @@ def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
 def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -> bool:
     """Whether the change is a loss to somebody, and more than the clipping of gradients explains."""
     if kind == "update_ratio_low":
-        clipped = _ratio(state, state.table.model_slots.get("clip_coef"))
+        clipped = _clipped(state)
         return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
     if not least_change:
         return True
@@ -126,10 +131,19 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
     return abs(reading.value - reading.expected) >= least_change
 
 
-def _ratio(state: RunState, slot: int | None) -> float:
-    """The slot's last reading over what is expected of it; 1 if there is none."""
+def _clipped(state: RunState) -> float:
+    """What clipping leaves of the gradient, over what it usually leaves; 1 where nothing is clipped."""
+    slot = state.table.model_slots.get("clip_coef")
     if slot is None:
         return 1.0
+    if state.slab.learned(slot) < CLIPPING_READINGS:  # it was switched on a while ago
+        coefficient = state.slab.describe(slot).value
+        return coefficient if isfinite(coefficient) else 1.0
+    return _ratio(state, slot)
+
+
+def _ratio(state: RunState, slot: int) -> float:
+    """The slot's last reading over what is expected of it; 1 where that says nothing."""
     reading = state.slab.describe(slot)
     ratio = reading.value / reading.expected if reading.expected > 0 else 1.0
     return ratio if isfinite(ratio) else 1.0

@@ -65,7 +65,7 @@ MEANINGS: dict[str, Meaning] = {
     "act_rms": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
     "act_in_rms": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
     "act_absmax": Meaning("activation", _A, "outlier_growth", "variance_collapse"),
-    "attn_logit_max": Meaning("activation", _A, "attention_logit_growth"),
+    "attn_logit_max": Meaning("attention", _A, "attention_logit_growth"),
     "attn_entropy": Meaning("entropy", _A, None, "attention_logit_growth"),
     "router_entropy": Meaning("entropy", _A, None, "router_collapse"),
     "grad_nonfinite": Meaning(UNCHARTED, _G, count=True),

@@ -128,6 +128,12 @@ class SeriesTable:
         return layers if total is None else np.append(layers, total)
 
     @cached_property
+    def output_slots(self) -> NDArray[np.intp]:
+        """Slots of the activations of the last layer: what a model puts out grows as it becomes sure."""
+        slots = self.slots_of(("act_rms", "act_absmax"))
+        return slots[self.slot_layer[slots] == self.slot_layer[slots].max(initial=0)]
+
+    @cached_property
     def routed_slots(self) -> NDArray[np.intp]:
         """Slots of the parallel parts of a mixture of experts."""
         routed = np.array([EXPERT in name.lower() for name in self.layers] + [False])

@@ -106,7 +106,7 @@ class SeriesOracle:
         small_shift = min(far, departure / effect / self.p.among)
         self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 else 0.0
         ready = self.n >= self.p.warm
-        known = ready and self.age <= self.n
+        known = ready and self.age <= 1.5 * self.n
         small_spike, small_shift = small_spike * ready, small_shift * known
         side = z if small_spike > small_shift else total
         verdict = Verdict(
@@ -143,7 +143,7 @@ class SeriesOracle:
         self.age = (self.age + 1 if total * self.sum > 0.0 else 1) if size > 0.0 else 0
         self.sum = total
         beyond = size >= 0.25 * self.h and self.n >= 12
-        self.suspect = beyond and self.age < min(300, self.n) and self.age * 150 < self.n * oldest
+        self.suspect = beyond and self.age < min(300, 1.5 * self.n) and self.age * 150 < self.n * oldest
         self.settled = beyond and not self.suspect and not self.away
 
     def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:
