@@ -25,6 +25,7 @@ from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
     Admission,
     admission_of,
+    begins_anew,
     check_sessions,
     goes_on,
     join_attempt,
@@ -162,12 +163,13 @@ def _judged(
         grown = state.table.blank.copy()
         grown[: len(values)] = values
         values = grown
-    resumed = goes_on(state, record.step)
+    anew = starts_over and begins_anew(state, record.step)
+    resumed = starts_over and goes_on(state, record.step)
     if join_attempt(state, rank, record.step, starts_over):
         outcome.transitions += [
             (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
         ]
-        _start_over(state, resumed)
+        _start_over(state, anew, resumed)
     transitions = judge(state, number, rank, record, values, arrival.limits.watches, flags)
     outcome.transitions += [(key, transition) for transition in transitions]
     if rank.step is not None and record.step > rank.step:
@@ -178,9 +180,10 @@ def _judged(
         state.first_time = record.time
 
 
-def _start_over(state: RunState, resumed: bool) -> None:
+def _start_over(state: RunState, anew: bool, resumed: bool) -> None:
     """A new attempt repeats steps: what compares steps starts anew, the charts keep what they know, with care."""
-    note_resume(state)
+    if not anew:
+        note_resume(state)
     state.recent.clear()
     state.pending.clear()
     state.excursions.clear()

@@ -86,12 +86,14 @@ def join_attempt(state: RunState, rank: RankState, step: int, starts_over: bool)
     return opens
 
 
-def goes_on(state: RunState, step: int) -> bool:
-    """Whether a run that starts over at `step` is where its charts expect it: at a checkpoint after which all was well.
-
-    One that goes back further has new weights, or those of a time that the charts have forgotten.
-    """
+def begins_anew(state: RunState, step: int) -> bool:
+    """Whether a run that starts over at `step` has new weights, or those of a time that its charts have forgotten."""
     newest = state.newest_step
-    if newest is None or step <= 0 or step < GONE_ON_SHARE * newest:
+    return newest is None or step <= 0 or step < GONE_ON_SHARE * newest
+
+
+def goes_on(state: RunState, step: int) -> bool:
+    """Whether a run that starts over at `step` is where its charts expect it: all was well since."""
+    if begins_anew(state, step) or state.book.open:
         return False
-    return not state.book.open and all(packed & 1 for packed in state.recent if packed >> 1 >= step)
+    return all(packed & 1 for packed in state.recent if packed >> 1 >= step)

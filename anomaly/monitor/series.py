@@ -131,7 +131,7 @@ class SeriesTable:
     def output_slots(self) -> NDArray[np.intp]:
         """Slots of the activations of the last layer: what a model puts out grows as it becomes sure."""
         slots = self.slots_of(("act_rms", "act_absmax"))
-        return slots[self.slot_layer[slots] == self.slot_layer[slots].max(initial=0)]
+        return slots[np.flatnonzero(self.slot_layer[slots] == self.slot_layer[slots].max(initial=0))]
 
     @cached_property
     def routed_slots(self) -> NDArray[np.intp]:
