@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-demo
 # An environment of its own: what audits the pinned packages is none of them.
 AUDIT := .venv-audit
 
-.PHONY: help venv demo test lint format servers audit bench corpus scoreboard fuzz fuzz-kafka chaos clean
+.PHONY: help venv demo test lint format servers audit bench corpus scoreboard calibration fuzz fuzz-kafka chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -49,6 +49,9 @@ corpus: $(ALL)  ## PART=all: train the labelled runs that the scoreboard scores 
 
 scoreboard: $(ALL)  ## PART=validate: faults found and false alarms of ours and every published rule; CORPUS=folder DATA=public logs
 	$(BIN)/python -m benchmarks.detection.scoreboard --part $(or $(PART),validate) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(DATA),--data $(DATA)) $(SCOREBOARD_ARGS)
+
+calibration: $(ALL)  ## PART=validate: false warnings asked against measured, over three orders of magnitude; CORPUS=folder
+	$(BIN)/python -m benchmarks.detection.calibration --part $(or $(PART),validate) $(if $(CORPUS),--corpus $(CORPUS)) $(CALIBRATION_ARGS)
 
 fuzz: $(ALL)  ## N=1000000 hostile records (SEED=1) through the monitor: accounting, memory, undisturbed good runs
 	$(BIN)/python -m tests.fuzz $(or $(N),1_000_000) $(or $(SEED),1)

@@ -15,7 +15,7 @@ is 1 at. From there on a chart has a *gain*, which its ratio is multiplied by be
 
 so that the budget moves every chart as a whole, its effects and own tails included, and measured tails (tails.py)
 take the place of theory as far as there are enough of them: after 20 clusters half way. A team's own profile stands
-above the shipped one in the same way. The level is never below half of theory's, nor above twice of it.
+above the shipped one in the same way. The level is never below half of theory's, nor more than a fifth above it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from typing import Final
 
 from .tails import NO_TAILS, TOGETHER, Tail, Tails, shipped
 
-__all__ = ["BUDGET", "CRITICAL_SHARE", "Levels", "shift_level", "spike_level"]
+__all__ = ["BUDGET", "Levels", "shift_level", "spike_level"]
 
 BUDGET: Final = 10.0
 """Default budget: false warnings per million steps of one run."""
-CRITICAL_SHARE: Final = 0.1
-"""Of the budget, what may be critical where a chart alone decides."""
 HALF_BELIEVED: Final = 20.0
 """Clusters after which a fitted tail counts for half."""
 LEAST_OF_THEORY: Final = 0.5
-MOST_OF_THEORY: Final = 2.0
+MOST_OF_THEORY: Final = 1.2
+EXCURSIONS_A_WARNING: Final = 2.0
+"""Of the charts' excursions beyond their levels in healthy runs, half become warnings: several charts answer one event,
+and some excursions are remarks. So measured tails may be passed twice as often as warnings may come."""
 MOST_RATE: Final = 1e-2
 """No level is asked for that calm series pass more often than this."""
 
@@ -89,7 +90,7 @@ class Levels:
     def level(self, chart: str, kind: str, slots: int, of_kind: int, budget: float) -> float:
         """The score at which this chart alarms; a score is a ratio times the level by theory for the default budget."""
         theory = level = _theory(chart, slots, budget)
-        rate = _share(slots, budget) * max(of_kind, 1) ** (1.0 - TOGETHER)
+        rate = EXCURSIONS_A_WARNING * _share(slots, budget) * max(of_kind, 1) ** (1.0 - TOGETHER)
         for tails in (self.base, self.tails):
             tail = tails.by_chart.get((chart, kind))
             if tail is not None:

@@ -13,7 +13,7 @@ from detectors.tails import NO_TAILS, Tail, Tails, tails_of, with_identity
 from tests.detectors import series
 
 THEORY = Levels(base=NO_TAILS)
-TAIL = Tail(threshold=8.0, rate=1e-4, shape=0.1, scale=1.5, clusters=180, readings=1e6)
+TAIL = Tail(threshold=8.0, rate=1e-4, shape=0.05, scale=0.7, clusters=180, readings=1e6)
 
 
 def measured(tail: Tail, chart: str = "spike", kind: str = "gradient") -> Levels:
@@ -35,11 +35,11 @@ def test_every_chart_follows_the_budget_over_four_orders_of_magnitude(chart: str
 
 
 def test_a_fitted_tail_moves_the_level_as_far_as_it_is_believed() -> None:
-    few, many = Tail(8.0, 1e-4, 0.1, 1.5, 2, 1e6), Tail(8.0, 1e-4, 0.1, 1.5, 100_000, 1e6)
-    theory, level = spike_level(10), TAIL.level(10 / 2e7)
+    few, many = Tail(8.0, 1e-4, 0.05, 0.7, 2, 1e6), Tail(8.0, 1e-4, 0.05, 0.7, 100_000, 1e6)
+    theory, level = spike_level(10), TAIL.level(2 * 10 / 2e7)
     assert measured(few).level("spike", "gradient", 10, 1, BUDGET) == pytest.approx(theory, rel=0.12)
     assert measured(many).level("spike", "gradient", 10, 1, BUDGET) == pytest.approx(level, rel=0.01)
-    half = Tail(8.0, 1e-4, 0.1, 1.5, int(HALF_BELIEVED), 1e6)
+    half = Tail(8.0, 1e-4, 0.05, 0.7, int(HALF_BELIEVED), 1e6)
     expected = (theory * level) ** 0.5
     assert measured(half).level("spike", "gradient", 10, 1, BUDGET) == pytest.approx(expected)
 

@@ -48,12 +48,17 @@ def test_exceedances_close_together_are_one_cluster_and_its_highest_counts() -> 
     assert len(cluster_peaks(of([], []), 1.0)) == 0
 
 
-@pytest.mark.parametrize("shape", [0.0, 0.1, 0.25])
+@pytest.mark.parametrize(("shape", "sure"), [(0.0, 0.85), (0.1, 0.6)])
 @pytest.mark.parametrize("clusters", [30, 150])
-def test_the_level_is_an_upper_bound_that_is_not_far_off(shape: float, clusters: int) -> None:
-    found = levels(shape, clusters, 40)
-    assert (found >= 1.0).mean() >= 0.65
-    assert 0.9 <= np.median(found) <= (2.2 if clusters < 100 else 1.8)
+def test_the_level_is_an_upper_bound_that_is_not_far_off(shape: float, sure: float, clusters: int) -> None:
+    found = levels(shape, clusters, 30)
+    assert (found >= 1.0).mean() >= sure
+    assert 1.0 <= np.median(found) <= 1.35
+
+
+@pytest.mark.parametrize("clusters", [30, 150])
+def test_a_much_heavier_tail_is_underrated_by_no_more_than_stated(clusters: int) -> None:
+    assert 0.75 <= np.median(levels(0.25, clusters, 30)) <= 1.1
 
 
 def test_more_data_bring_the_bound_closer() -> None:
@@ -63,8 +68,8 @@ def test_more_data_bring_the_bound_closer() -> None:
 def test_the_rate_of_exceedances_is_that_of_the_sample_at_the_threshold() -> None:
     tail = fit([sample(np.random.default_rng(1), 0.0, 150)], 1e6, FLOOR)
     assert tail is not None
-    assert tail.clusters >= 140
-    assert tail.rate == pytest.approx(150e-6, rel=0.15)
+    true = 150e-6 * float(genpareto.sf(tail.threshold, 0.0, FLOOR, 1.5))
+    assert tail.rate == pytest.approx(true, rel=0.5)
     assert tail.level(tail.rate) == tail.threshold
 
 
@@ -78,7 +83,7 @@ def test_many_exceedances_are_thinned_by_a_higher_threshold() -> None:
     tail = fit([sample(np.random.default_rng(2), 0.0, 5000)], 1e8, FLOOR)
     assert tail is not None
     assert tail.threshold > FLOOR
-    assert tail.clusters <= 200
+    assert tail.clusters <= 50
 
 
 def test_peaks_that_the_chart_cut_off_count_as_at_least_that() -> None:

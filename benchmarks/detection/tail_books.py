@@ -1,0 +1,61 @@
+"""The scores that the corpus' quiet steps show, and the tails that the package ships, fitted to those of `develop`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import anomaly
+import detectors
+from anomaly.calibration.learning import Rehearsal, Seen, learned
+from anomaly.calibration.scores import REFERENCE
+from anomaly.monitor.limits import Limits
+from anomaly.replay.run import messages
+from benchmarks.detection.labels import Label, Trace
+from benchmarks.detection.remembered import PROCESSES, hash_of, remembered
+from detectors.tails import SHIPPED_FILE, Tails
+
+SHIPPED = Path(detectors.__file__).parent / SHIPPED_FILE
+LEAST_STEPS = 60
+_LEARNS = ("calibration", "monitor", "incidents", "replay", "records.py", "signals.py", "json_records.py")
+
+
+def healthy(traces: Sequence[Trace], processes: int = PROCESSES) -> list[Seen]:
+    """Every run of the traces, up to its first fault; those with too little of it are left out."""
+    files = [trace.file for trace in traces if trace.label.quiet_steps >= LEAST_STEPS]
+    kept = remembered("tails", _book, files, _code(), processes=processes)
+    return [run for raw in kept for run in pickle.loads(raw)]
+
+
+def shipped_from(runs: Sequence[Seen]) -> Tails:
+    """The tails of these runs. What is healthy the labels say, so none is left out for what it looks like."""
+    return learned(runs)
+
+
+def write(tails: Tails) -> None:
+    """Put them into the package."""
+    SHIPPED.write_text(json.dumps({"tails": tails.as_json()}, indent=1) + "\n")
+
+
+def look(file: Path) -> list[Seen]:
+    """The runs of one file, as they were judged up to the first fault that its label names."""
+    label = msgspec.json.decode(file.with_suffix(".json").read_bytes(), type=Label)
+    rehearsal = Rehearsal(Limits(), None if label.healthy else label.quiet_steps - 1, REFERENCE)
+    for message in messages([file]):
+        rehearsal.take(message)
+    return list(rehearsal.seen.values())
+
+
+def _book(file: Path) -> bytes:
+    return pickle.dumps(look(file))
+
+
+def _code() -> str:
+    """All code that scores follow from; the shipped tails are not among it, or each fit would ask for the next."""
+    folder = Path(anomaly.__file__).parent
+    kernels = sorted(Path(detectors.__file__).parent.glob("*.py"))
+    return hash_of([*(folder / name for name in _LEARNS), *kernels], folder.parent)
