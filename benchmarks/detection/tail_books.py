@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 import anomaly
 import detectors
@@ -17,6 +18,8 @@ from anomaly.monitor.limits import Limits
 from anomaly.replay.run import messages
 from benchmarks.detection.labels import Label, Trace
 from benchmarks.detection.remembered import PROCESSES, hash_of, remembered
+from detectors.levels import Levels
+from detectors.tail_fits import cluster_peaks
 from detectors.tails import SHIPPED_FILE, Tails
 
 SHIPPED = Path(detectors.__file__).parent / SHIPPED_FILE
@@ -34,6 +37,28 @@ def healthy(traces: Sequence[Trace], processes: int = PROCESSES) -> list[Seen]:
 def shipped_from(runs: Sequence[Seen]) -> Tails:
     """The tails of these runs. What is healthy the labels say, so none is left out for what it looks like."""
     return learned(runs)
+
+
+def excursions(run: Seen, levels: Levels) -> int:
+    """How often the charts of a run would have been beyond these levels, all together, 50 readings apart."""
+    book, out = run.book, [np.zeros(0, np.int64)]
+    for chart, kind in book.keys:
+        slots, of_kind = (1, 1) if chart == "climb" else (book.slots, book.of_kind.get(kind, 1))
+        readings, scores = book.scores((chart, kind))
+        out.append(readings[scores >= levels.level(chart, kind, slots, of_kind, levels.budget)])
+    readings = np.sort(np.concatenate(out))
+    return len(cluster_peaks((readings, np.ones(len(readings))), 0.0))
+
+
+def crossed(runs: Sequence[Seen], budget: float) -> int:
+    """The excursions of each half of the runs, by tails fitted to the other half."""
+    halves = runs[::2], runs[1::2]
+    fitted = [learned(half) for half in halves]
+    return sum(
+        excursions(run, Levels(budget, base=tails))
+        for half, tails in zip(halves, reversed(fitted), strict=True)
+        for run in half
+    )
 
 
 def write(tails: Tails) -> None:

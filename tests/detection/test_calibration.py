@@ -10,6 +10,7 @@ import pytest
 from benchmarks.detection import tail_books
 from benchmarks.detection.calibration import NAME, Point, false_ones, main, picture, rows, table, write_rows
 from benchmarks.detection.labels import Fault, Label, traces
+from detectors.levels import Levels
 from detectors.tails import NO_TAILS
 from tests.detection.made_runs import healthy_values, write_run
 from tests.detection.transitions import transition
@@ -77,3 +78,17 @@ def test_a_part_that_is_not_there_says_how_to_make_it(
 ) -> None:
     assert main(["--corpus", str(tmp_path)]) == 2
     assert "make corpus" in capsys.readouterr().err
+
+
+def test_excursions_of_one_event_count_once_and_more_of_them_come_with_a_larger_budget(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "develop"
+    write_run(folder, FAULTY, *healthy_values(400, 6, seed=2))
+    (run,) = tail_books.look(traces(folder)[0].file)
+    run.book._found = {
+        ("spike", "gradient"): ([100, 120, 300], [40.0, 30.0, 9.0]),
+        ("shift", "gradient"): ([110], [40.0]),
+    }
+    counts = [tail_books.excursions(run, Levels(budget, base=NO_TAILS)) for budget in (10.0, 10_000.0)]
+    assert counts == [1, 2]
