@@ -1,8 +1,8 @@
 """From alarms to incidents: one per cause and run, opened, updated, resolved. Pure: no I/O, no clock.
 
 Reading order: transition (what travels), kinds (severity, words, advice), alarm (what comes in), open_incident (what
-is kept), cause (which incident an alarm belongs to), origin (which finding names it), book (the rules), timer_book (the
-same for what only time opens), text (one line for people).
+is kept), cause (which incident an alarm belongs to), origin (which finding names it), safe_step (what to go back to),
+book (the rules), timer_book (the same for what only time opens), text (one line for people).
 """
 
 from anomaly.incidents.alarm import Alarm

@@ -8,14 +8,16 @@ of the records: time comes from them, order from the partition's log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.cause import SAME_CAUSE_READINGS, belongs
-from anomaly.incidents.open_incident import Finding, Moment, OpenIncident, found
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment, OpenIncident, found
 from anomaly.incidents.origin import origin_of
+from anomaly.incidents.safe_step import LastGood, good_before, look_back
 from anomaly.incidents.transition import (
     MAX_EVIDENCE,
     MAX_LAYERS_NAMED,
@@ -34,11 +36,6 @@ MOST_PATIENCE = 400
 UPDATE_EVERY_STEPS = 20
 MAX_RANKS_NAMED = 64
 MAX_FINDINGS = 12
-DRIFT_STEPS = 30 * MILLIONTHS
-"""What took a sum longer than this to find came slowly: its onset may lie before the estimate."""
-
-LastGood = Callable[[int], int | None]
-"""The last step without suspicion before a step; in millionths."""
 
 
 class IncidentBook(msgspec.Struct):
@@ -46,6 +43,8 @@ class IncidentBook(msgspec.Struct):
 
     open: list[OpenIncident] = []
     ordinals: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    """Kind → the reading at which its last incident that is over had its last evidence."""
 
     def take(
         self,
@@ -64,7 +63,7 @@ class IncidentBook(msgspec.Struct):
                     transitions.append(incident.told(run, Status.UPDATED, moment))
             elif not alarm.symptom:
                 transitions.append(
-                    self._opened(run, alarm, moment, _good(alarm, moment, last_good), considered)
+                    self._opened(run, alarm, moment, good_before(alarm, moment, last_good), considered)
                 )
         for incident in tuple(self.open):
             if moment.reading - incident.last_evidence_reading >= _patience(incident):
@@ -109,14 +108,18 @@ class IncidentBook(msgspec.Struct):
             last_evidence_reading=moment.reading,
             opened_step=moment.step,
             findings=[finding],
-            considered=list(considered),
+            considered=_benign(alarm, considered),
         )
-        _look_back(incident, finding, moment)
+        pause = moment.reading - self.ended.get(alarm.kind, -MOST_PATIENCE)
+        if 0 < pause < MOST_PATIENCE:
+            incident.longest_pause = pause  # it has come back once: do not close it so soon again
+        look_back(incident, finding, moment)
         self.open.append(incident)
         return incident.told(run, Status.OPENED, moment)
 
     def _resolved(self, run: str, incident: OpenIncident, moment: Moment) -> Transition:
         self.open.remove(incident)
+        self.ended[incident.kind] = incident.last_evidence_reading
         return incident.told(run, Status.RESOLVED, moment)
 
 
@@ -157,7 +160,7 @@ def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastG
             incident.findings.remove(known)
         elif len(incident.findings) >= MAX_FINDINGS:
             return
-        incident.findings.append(found(alarm, moment, _good(alarm, moment, last_good)))
+        incident.findings.append(found(alarm, moment, good_before(alarm, moment, last_good)))
         return
     known.layers += [layer for layer in alarm.layers if layer not in known.layers]
     del known.layers[MAX_LAYERS_NAMED:]
@@ -178,7 +181,7 @@ def _settle(incident: OpenIncident, moment: Moment) -> None:
         incident.layers = []  # a cause of the whole model: the layers in which it shows are no suspects
     incident.evidence = (origin.evidence + incident.evidence)[:MAX_EVIDENCE]
     incident.changed = True
-    _look_back(incident, origin, moment)
+    look_back(incident, origin, moment)
 
 
 def _show(incident: OpenIncident, alarm: Alarm, rises: bool) -> None:
@@ -207,7 +210,7 @@ def _take_over(
     considered: Sequence[Considered],
 ) -> None:
     """The stronger finding is what the incident is about from now on; what was seen before stays as evidence."""
-    finding = found(alarm, moment, _good(alarm, moment, last_good))
+    finding = found(alarm, moment, good_before(alarm, moment, last_good))
     incident.kind = alarm.kind
     incident.first_step = alarm.first_step
     incident.first_reading = moment.reading
@@ -218,25 +221,13 @@ def _take_over(
     incident.evidence = (list(alarm.evidence) + incident.evidence)[:MAX_EVIDENCE]
     incident.source = moment.source
     incident.findings = [finding]
-    incident.considered = list(considered)
-    _look_back(incident, finding, moment)
+    incident.considered = _benign(alarm, considered)
+    look_back(incident, finding, moment)
 
 
-def _look_back(incident: OpenIncident, finding: Finding, moment: Moment) -> None:
-    """What is safe to go back to: before this finding's onset and before any that was believed until now."""
-    known = [step for step in (incident.last_good_step, finding.last_good_step) if step is not None]
-    incident.last_good_step = min(known, default=None)
-    last = incident.first_step - 1 if incident.last_good_step is None else incident.last_good_step
-    incident.last_checkpoint_step = max((step for step in moment.checkpoints if step <= last), default=None)
-
-
-def _good(alarm: Alarm, moment: Moment, last_good: LastGood) -> int | None:
-    """The last good step; for what came slowly with a margin of half of the time that it took to be found."""
-    took = moment.step - alarm.first_step
-    summed = bool(alarm.evidence) and alarm.evidence[0].detector == "shift"
-    margin = took // 2 if summed and took > DRIFT_STEPS else 0
-    step = last_good(alarm.first_step - margin)
-    return last_good(alarm.first_step) if step is None else step
+def _benign(alarm: Alarm, considered: Sequence[Considered]) -> list[Considered]:
+    """What was considered; a number that is none has no benign explanation."""
+    return [] if KINDS[alarm.kind].family == "nonfinite" else list(considered)
 
 
 def _patience(incident: OpenIncident) -> int:

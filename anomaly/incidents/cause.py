@@ -13,6 +13,10 @@ SAME_CAUSE_READINGS = 100
 QUIET_READINGS = 25
 """What is new after this many readings without evidence is another matter."""
 
+DIVERGING = ("gradient_explosion", "weight_blowup", "update_ratio_high", "loss_divergence")
+ENDS = ("gradient_dead", "weights_frozen")
+"""Exact zeros: all that is left where numbers have grown out of range."""
+
 
 def belongs(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
     """Whether the alarm is of this incident's cause."""
@@ -26,10 +30,10 @@ def belongs(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
         return True
     if moment.reading - incident.last_evidence_reading >= QUIET_READINGS:
         return False
+    if KINDS[alarm.kind].family == "nonfinite" or (incident.kind in DIVERGING and alarm.kind in ENDS):
+        return True  # that is where a run that diverges ends
     if alarm.kind in EXACT_KINDS:
         return False
-    if KINDS[alarm.kind].family == "nonfinite":
-        return True  # that is where a run that diverges ends
     return not alarm.layers or _near(incident, alarm)
 
 

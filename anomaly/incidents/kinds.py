@@ -37,7 +37,7 @@ class Kind:
         return f"docs/kinds.md#{self.name}"
 
 
-_APART = {"straggler": "seconds", "throughput_drop": "seconds"}
+_APART = {"straggler": "seconds", "throughput_drop": "seconds", "duplicate_run": "training"}
 _ROLL_BACK = "Stop the run and go back to the last good checkpoint"
 _LOOK_AT_DATA = "look at the batches read since the first bad step"
 
@@ -55,19 +55,19 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("layer_gradient_spike", "gradient", WARNING, "Gradient spike in one layer", f"Check the named layer and its inputs; {_LOOK_AT_DATA}.", "charts of its series"),
     ("gradient_explosion", "gradient", WARNING, "Gradients explode", "Lower the learning rate or clip; go back to the last good checkpoint if the loss follows.", "the total norm grows by the same factor over 48 readings; a single jump of it is a gradient_spike"),
     ("gradient_vanishing", "gradient", WARNING, "Gradient vanishes", "Check what feeds the named layer: saturation, a dead branch, a wrong detach, the loss scale.", "charts of its series"),
-    ("gradient_dead", "gradient", WARNING, "Gradient is exactly zero", "The named layer no longer learns: look for a detach, a dead branch or an unused module.", "exact rule: three readings of 0"),
+    ("gradient_dead", "gradient", WARNING, "Gradient is exactly zero", "The named layer no longer learns: look for a detach, a dead branch or an unused module. Checkpoints are sound, but without what the layer should have learned since the first bad step.", "exact rule: three readings of 0"),
     ("gradient_noise", "gradient", WARNING, "Gradient noise grows", f"Check the named layer and the batch composition; {_LOOK_AT_DATA}.", ""),
     ("clip_saturation", "gradient", INFO, "Clipping at nearly every step", "The clipping threshold now sets the step size: raise it, or lower the learning rate.", "64 readings nearly all clipped, where it was less than half"),
     ("missing_zero_grad", "gradient", WARNING, "Gradients accumulate", "The norm grows with every step as if gradients were never cleared: check zero_grad.", "the total norm grows by the same amount over 12 readings; without it the charts say gradient_spike or update_ratio_high"),
-    ("dead_units", "activation", WARNING, "Units die", "More units of the named layer are always zero: lower the learning rate, check its initialisation.", "charts of its series"),
+    ("dead_units", "activation", WARNING, "Units die", "More units of the named layer are always zero and seldom come back: go back to a checkpoint before the first bad step, lower the learning rate.", "charts of its series"),
     ("saturation", "activation", WARNING, "Units saturate", "Outputs are pinned to their ends: check the named layer's inputs and scale.", "charts of its series"),
     ("variance_collapse", "activation", WARNING, "Activations collapse", "The named layer's outputs lose their spread: check normalisation and residual paths.", "charts of its series"),
-    ("residual_gain_outlier", "activation", WARNING, "One rank's residual gain differs", "Compare the named rank's hardware and inputs with its peers: silent data corruption looks like this.", "ranks against each other: output over input of a layer, for long by little"),
+    ("residual_gain_outlier", "activation", WARNING, "One rank's residual gain differs", "Compare the named rank's hardware and inputs with its peers: silent data corruption looks like this. Checkpoints since the first bad step may hold what that rank computed.", "ranks against each other: output over input of a layer, for long by little"),
     ("attention_logit_growth", "activation", WARNING, "Attention logits grow", "Attention becomes one-hot: consider query-key normalisation or a lower learning rate.", "charts of its series"),
-    ("weights_frozen", "weight", WARNING, "Weights no longer move", "The named layer has a gradient but no update: check the optimiser's parameter groups.", "exact rule: three updates of 0"),
+    ("weights_frozen", "weight", WARNING, "Weights no longer move", "The named layer has a gradient but no update: check the optimiser's parameter groups. Checkpoints are sound, but the layer is as it was at the first bad step.", "exact rule: three updates of 0"),
     ("update_ratio_high", "weight", WARNING, "Updates too large", "Check learning rate, its schedule and the optimiser's state; go back to the last good checkpoint if the loss follows.", "charts of its series"),
     ("update_ratio_low", "weight", WARNING, "Updates too small", "Check learning rate, clipping and the optimiser's state.", "charts of its series"),
-    ("weight_blowup", "weight", WARNING, "Weights blow up", "Check weight decay and the learning rate of the named layer.", "charts of its series"),
+    ("weight_blowup", "weight", WARNING, "Weights blow up", "Check weight decay and the learning rate of the named layer; checkpoints since the first bad step hold the grown weights, so go back to one before it.", "charts of its series"),
     ("poor_initialisation", "weight", WARNING, "Poor initialisation", "Restart with another initialisation of the named layer.", "one look after eight readings: a layer four times what its siblings are, or activations far too large in most layers; a model without siblings shows it in its loss only"),
     ("lr_schedule", "weight", WARNING, "Learning rate off its schedule", "Compare with the schedule you meant; stop the run if the loss follows.", "rules: far above what it had settled at, stuck at 0, creeping up after its warm-up, falling out of a smooth decay, or off the declared schedule"),
     ("optimizer_state_lost", "weight", WARNING, "Optimiser state lost at a resume", "Check that the optimiser's state was saved and loaded.", "the first update after a resume, in most layers; without a sign of the resume the charts say update_ratio_high"),
@@ -77,13 +77,13 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("loss_plateau", "loss", WARNING, "Loss no longer falls", "Check learning rate, data and that gradients reach every layer.", "the loss has been level for 63 of 64 parts of the run; where updates shrank, charts of the update ratio say so sooner"),
     ("flat_from_start", "loss", WARNING, "Loss never fell", "Check learning rate, labels and that gradients reach every layer.", "200 readings on, the loss is no lower than its first readings"),
     ("loss_out_of_range", "loss", WARNING, "Loss out of range", "The loss has a value it cannot have: check labels, masks and the loss function.", "rule: a loss well above 0 at each reading jumps below it"),
-    ("loss_collapse", "loss", WARNING, "Loss falls off a cliff", "Too good to be true: look for a leak of the labels or a data loader stuck on one batch.", "charts of its series; half of it gone at once, or its noise gone"),
+    ("loss_collapse", "loss", WARNING, "Loss falls off a cliff", "Too good to be true: look for a leak of the labels or a data loader stuck on one batch; what was learned since the first bad step is of no use.", "charts of its series; half of it gone at once, or its noise gone"),
     ("overfit", "loss", WARNING, "Validation loss rises", "Stop or regularise; the best checkpoint is before the first bad step.", "three evaluations clearly above the best one while the training loss fell"),
     ("eval_regression", "loss", WARNING, "Evaluation got worse", "Compare the checkpoint before the first bad step; check the evaluation data.", "three evaluations clearly above the best one; charts of its series"),
-    ("bad_batch", "data", WARNING, "Bad batch on one rank", "Look at the named rank's batch at the first bad step.", "ranks against each other: its first layers, with its loss, in one step"),
-    ("repeated_batch", "data", WARNING, "The same batch again and again", "The data loader is stuck: check its workers, sampler and seed.", "exact rule: the same value again and again"),
+    ("bad_batch", "data", WARNING, "Bad batch on one rank", "Look at the named rank's batch at the first bad step; skip it and go on, unless the loss stays up: then go back to the last good checkpoint.", "ranks against each other: its first layers, with its loss, in one step"),
+    ("repeated_batch", "data", WARNING, "The same batch again and again", "The data loader is stuck: check its workers, sampler and seed; go back to a checkpoint before the first bad step, as the model is learning one batch by heart.", "exact rule: the same value again and again"),
     ("replica_divergence", "ranks", CRITICAL, "Replicas differ", "Ranks that must agree hold different weights: stop, go back to the last good checkpoint and check the named rank.", "exact vote of weight hashes"),
-    ("rank_gradient_outlier", "ranks", WARNING, "One rank's gradient differs", "Compare the named rank's data and hardware with its peers.", "ranks against each other: at once by much, or for long by little"),
+    ("rank_gradient_outlier", "ranks", WARNING, "One rank's gradient differs", "Compare the named rank's data and hardware with its peers; what it sent is in every checkpoint since the first bad step.", "ranks against each other: at once by much, or for long by little"),
     ("straggler", "ranks", WARNING, "One rank is slow", "Check the named rank's host: clocks, temperature, network, other jobs.", "ranks against each other: step or data seconds; twice the median from the start"),
     ("throughput_drop", "telemetry", WARNING, "Steps became slower", "Check data loading, storage and network.", "charts of its series"),
     ("run_silent", "telemetry", CRITICAL, "Run went silent", "The job may hang or be dead: look at its host and its scheduler.", "timer: no record for ten times its median interval, and a minute, outside a declared pause"),

@@ -42,6 +42,7 @@ _ALWAYS = frozenset(
 _SOON = {"gradient_dead": EXACT_SOON_READINGS, "weights_frozen": EXACT_SOON_READINGS}
 _NONFINITE = "nonfinite_"
 _ORDER = {
+    "duplicate_run": -1,
     "dead_units": 0,
     "saturation": 0,
     "attention_logit_growth": 0,
@@ -62,6 +63,8 @@ _ORDER = {
     "loss_collapse": 5,
 }
 _OTHER = 4
+_GROWTH = {"weight_blowup", "outlier_growth"}
+_REFINED = _GROWTH | {"variance_collapse"}
 EXACT_KINDS = _ALWAYS | frozenset(_SOON)
 
 
@@ -71,22 +74,22 @@ def origin_of(findings: list[Finding]) -> Finding:
     highest = max(finding.severity.rank for finding in loud)
     level = min(highest, Severity.WARNING.rank)
     heard = [finding for finding in loud if finding.severity.rank >= level]
-    heard += [each for each in findings if each.symptom and _same_place(each, heard)]
+    best = _first(heard)
+    if best.kind in _REFINED:
+        return _refined(best, heard + [each for each in findings if each.symptom])
+    return _first_of_update(best, heard) if best.kind.endswith("_spike") else best
+
+
+def _first(heard: list[Finding]) -> Finding:
+    """By trust, onset and place in the step."""
     first_seen = min(finding.reading for finding in heard)
     first_step = min(finding.first_step for finding in heard)
 
     def order(finding: Finding) -> tuple[int, int, int, int]:
-        later = (
-            finding.first_step > first_step + ONSET_STEPS and not finding.symptom
-        )  # which shows when it can
+        later = finding.first_step > first_step + ONSET_STEPS
         return (_trust(finding, first_seen), int(later), _ORDER.get(finding.kind, _OTHER), finding.reading)
 
-    best = min(heard, key=order)
-    if best.kind in ("weight_blowup", "outlier_growth"):
-        return _growth(best, heard)
-    if best.kind.endswith("_spike"):
-        return _first_of_update(best, heard)
-    return best
+    return min(heard, key=order)
 
 
 def _trust(finding: Finding, first_seen: int) -> int:
@@ -101,19 +104,16 @@ def _trust(finding: Finding, first_seen: int) -> int:
     return 0 if finding.reading - first_seen <= soon else 2
 
 
-def _same_place(symptom: Finding, heard: list[Finding]) -> bool:
-    """Whether a symptom is seen where an alarm is: in its first suspects."""
-    return any(layer in other.layers[:2] for layer in symptom.layers for other in heard)
-
-
-def _growth(best: Finding, heard: list[Finding]) -> Finding:
-    other = "outlier_growth" if best.kind == "weight_blowup" else "weight_blowup"
-    found = next(
-        (each for each in heard if each.kind == other and set(each.layers) & set(best.layers[:2])), None
-    )
-    if found is None:
+def _refined(best: Finding, others: list[Finding]) -> Finding:
+    """What the first suspects show themselves, symptoms included, where only that they grew or shrank is known."""
+    here = [each for each in others if set(each.layers) & set(best.layers[:2])]
+    own = [each for each in here if _ORDER.get(each.kind) == 0]
+    if own:
+        return min(own, key=lambda each: each.reading)
+    other = next((each for each in here if {each.kind, best.kind} == _GROWTH), None)
+    if other is None:
         return best
-    weights, activations = (best, found) if best.kind == "weight_blowup" else (found, best)
+    weights, activations = (best, other) if best.kind == "weight_blowup" else (other, best)
     return activations if _effect(activations, "act_absmax") >= CHANNEL_RATIO * _effect(weights) else weights
 
 

@@ -169,7 +169,7 @@ def _judged(
         outcome.transitions += [
             (key, each) for each in state.book.resolve_all(state.run, state.moment(record))
         ]
-        _start_over(state, anew, resumed)
+        _start_over(state, record.step, anew, resumed)
     transitions = judge(state, number, rank, record, values, arrival.limits.watches, flags)
     outcome.transitions += [(key, transition) for transition in transitions]
     if rank.step is not None and record.step > rank.step:
@@ -180,11 +180,13 @@ def _judged(
         state.first_time = record.time
 
 
-def _start_over(state: RunState, anew: bool, resumed: bool) -> None:
+def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     """A new attempt repeats steps: what compares steps starts anew, the charts keep what they know, with care."""
     if not anew:
         note_resume(state)
+    before = [packed for packed in state.recent if packed >> 1 < step]  # what can be gone back to
     state.recent.clear()
+    state.recent.extend(before)
     state.pending.clear()
     state.excursions.clear()
     state.peer_runs.clear()

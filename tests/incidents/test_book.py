@@ -143,6 +143,21 @@ def test_an_incident_whose_evidence_comes_and_goes_stays_open_and_does_not_flap(
     assert len(run.told(Status.OPENED)) == 1
 
 
+def test_an_incident_that_came_back_is_kept_open_longer() -> None:
+    run = Run()
+    for step in (100, 180, 260, 340, 420):
+        run.take(step, alarm("layer_gradient_spike", step - 1, "h.1"))
+    assert run.told(Status.OPENED) == [("layer_gradient_spike", 100), ("layer_gradient_spike", 180)]
+
+
+def test_zeros_long_after_a_divergence_are_where_it_ends() -> None:
+    run = Run()
+    for step in range(100, 400, 5):
+        zeros = [alarm("weights_frozen", 300, "h.7")] if step >= 305 else []
+        run.take(step, alarm("gradient_explosion", 95), *zeros)
+    assert run.told(Status.OPENED) == [("gradient_explosion", 100)]
+
+
 def test_what_came_slowly_is_safe_only_well_before_its_estimated_onset() -> None:
     run = Run()
     run.take(200, alarm("weight_blowup", 140, "h.1"), checkpoints=(50, 100, 130))
