@@ -77,6 +77,9 @@ def origin_of(findings: list[Finding]) -> Finding:
     best = _first(heard)
     if best.kind in _REFINED:
         return _refined(best, heard + [each for each in findings if each.symptom])
+    if best.kind == "gradient_spike" and not best.layers:
+        few = next((each for each in findings if each.symptom and each.kind == "layer_gradient_spike"), None)
+        best = few or best  # the total moved because a few layers did
     return _first_of_update(best, heard) if best.kind.endswith("_spike") else best
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.cause import block_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import Evidence, Severity
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.rules import onset_step
+from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 
@@ -24,6 +25,8 @@ YOUNG_READINGS = 40
 SUSPECTS = 2
 SYMPTOM_Z = 5.0
 """Deviations from its reference at which a series shows something, given that its layer is suspected already."""
+FEW = 3
+"""One of so many layers, or less, makes a spike of the total one of layers."""
 OF_BLOCK = ("attn_logit_max", "attn_entropy", "router_entropy")
 TELLING = (Stage.WEIGHT, Stage.ACTIVATION)
 
@@ -39,8 +42,25 @@ def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm
         for symptom in _of_layer(state, layer, moment):
             if symptom.kind not in found or _change(symptom) > _change(found[symptom.kind]):
                 found[symptom.kind] = symptom
+    if any(alarm.kind == "gradient_spike" and not alarm.layers for alarm in alarms):
+        found.update(_few_layers(state, moment))
     known = {alarm.kind for alarm in alarms}
     return [symptom for kind, symptom in found.items() if kind not in known]
+
+
+def _few_layers(state: RunState, moment: Moment) -> dict[str, Alarm]:
+    """The layers whose gradients make a total that stands out, where they are few."""
+    table, z = state.table, state.slab.z
+    slots = table.slots_of(("grad_norm",))
+    slots = slots[table.slot_layer[slots] != WHOLE_MODEL]
+    out = slots[z[slots] >= SYMPTOM_Z]
+    if not 0 < FEW * len(out) <= len(slots):
+        return {}
+    out = out[np.argsort(-z[out], kind="stable")]
+    kind = "layer_gradient_spike"
+    layers = tuple(table.layer_name(slot) or "" for slot in out[:MAX_LAYERS_NAMED].tolist())
+    entries = tuple(_entry(state, slot, moment) for slot in out[:MAX_EVIDENCE].tolist())
+    return {kind: Alarm(kind, Severity.INFO, moment.step, entries, layers, symptom=True)}
 
 
 def _change(symptom: Alarm) -> float:
@@ -68,15 +88,21 @@ def _of_layer(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
         kind = meaning.up if reading.z > 0 else meaning.down
         if kind is None or meaning.stage not in TELLING:
             continue
+        entry = _entry(state, slot, moment)
         first = onset_step(state, max(0, reading.since - 1), moment)
-        entry = Evidence(
-            signal,
-            reading.value,
-            reading.expected,
-            abs(reading.z) / SYMPTOM_Z,
-            "symptom",
-            name,
-            step_number(first),
-        )
         found.append(Alarm(kind, Severity.INFO, first, (entry,), (layer,), symptom=True))
     return found
+
+
+def _entry(state: RunState, slot: int, moment: Moment) -> Evidence:
+    reading, table = state.slab.describe(slot), state.table
+    first = onset_step(state, max(0, reading.since - 1), moment)
+    return Evidence(
+        table.signal_name(slot),
+        reading.value,
+        reading.expected,
+        abs(reading.z) / SYMPTOM_Z,
+        "symptom",
+        table.layer_name(slot),
+        step_number(first),
+    )
