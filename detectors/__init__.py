@@ -13,6 +13,7 @@ Reading order, which is the order of the data:
     climb        losses that rise slowly
     flat         losses that no longer fall
     bumps        losses far above their last readings; quiet: far below, or still
+    unmoved      numbers that are bit for bit what they were
     paired       evaluations that get worse; samples: a loss before and after a resume
     trends       gradients that grow by a factor or by an amount
     runlength    exact conditions that held too long

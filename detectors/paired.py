@@ -1,6 +1,6 @@
 """Evaluations that get worse while training goes on: their last ones against the best so far.
 
-Shift found: the last three evaluations are all above the best one, by 4 %, by four times what they scatter, and by
+Shift found: the last three evaluations are all above the best one, by 4 %, by five times what they scatter, and by
 1.5 times more than any that came back to a new best; the newest is not the lowest of them.
 
 Formula, for e_1 .. e_n = log2 of the evaluation losses, b the best before the last three:
@@ -27,7 +27,7 @@ __all__ = ["LAST", "best_before", "worse"]
 LAST: Final = 3
 LEAST: Final = 6
 EFFECT: Final = 0.06
-NOISES: Final = 4.0
+NOISES: Final = 5.0
 FLOOR: Final = 0.003
 TAIL_FACTOR: Final = 1.5
 

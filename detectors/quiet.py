@@ -8,8 +8,8 @@ Formula, for a window of w = log2 of the last readings, k the last `lasting` of 
     fallen   drop = median b[-24:] - max k;  noise = the larger of median |w_i - w_(i-1)| / 0.954 and the median
              absolute deviation / 0.6745 of b[-24:];  fall = the largest median of 8 of b - the reading after it
              ratio = min(drop / EFFECT, drop / (level noise), drop / (1.5 fall))
-    still    s = median |second difference| over k, t the same over each 8 of b;  died = log2(min t / s)
-             ratio = died / DIED
+    still    s = median |second difference| over k, t the same over each 8 of those before the last 28
+             died = log2(min t / s);  ratio = died / DIED
 
 A ratio of 1 or more is an alarm.  Knobs: `level` in deviations, from the budget.  False alarms:
 tests/detectors/test_quiet.py.  Sibling: bumps.py upwards.  Source: a Hampel filter; the variance of differences.
@@ -17,9 +17,11 @@ tests/detectors/test_quiet.py.  Sibling: bumps.py upwards.  Source: a Hampel fil
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 __all__ = ["LEAST", "fallen", "still"]
@@ -32,6 +34,8 @@ BLOCK: Final = 8
 DIED: Final = 3.0
 STILL: Final = 12
 """Readings that must be still."""
+LATE: Final = 16
+"""It may have been still for so many readings more."""
 _TINY: Final = 1e-6
 
 
@@ -40,40 +44,68 @@ def fallen(x: NDArray[np.float32], level: float, lasting: int, late: int = 0) ->
 
     late: it may have begun up to so many readings before the last `lasting`.
     """
-    w = _log2(x)
-    first = len(w) - lasting - late
-    if (
-        first < LEAST
-        or float(np.median(w[first - REFERENCE : first])) - float(w[-lasting:].max()) < EFFECT / 4
-    ):
-        return 0.0
-    return max(_fallen(w[:at], w[at:], level) for at in range(first, len(w) - lasting + 1))
-
-
-def _fallen(before: NDArray[np.float64], last: NDArray[np.float64], level: float) -> float:
-    middle = float(np.median(before[-REFERENCE:]))
-    drop = middle - float(last.max())
-    if drop < EFFECT / 4:
-        return 0.0
-    steps = float(np.median(np.abs(np.diff(before)))) / 0.954
-    spread = float(np.median(np.abs(before[-REFERENCE:] - middle))) / 0.6745
-    tail = 0.0
-    for at in range(BLOCK, len(before)):
-        tail = max(tail, float(np.median(before[at - BLOCK : at])) - float(before[at]))
-    return min(drop / EFFECT, drop / (level * max(steps, spread)), drop / (TAIL_FACTOR * tail + _TINY))
+    return float(_fallen(x, level, lasting, late))
 
 
 def still(x: NDArray[np.float32]) -> float:
     """The ratio for noise that died; x as in `fallen`."""
+    return float(_still(x))
+
+
+@njit(cache=True, error_model="numpy")
+def _log2(x: Any) -> Any:
+    w = np.empty(x.size)
+    n = 0
+    for i in range(x.size):
+        if x[i] > 0.0 and math.isfinite(x[i]):
+            w[n] = math.log2(x[i])
+            n += 1
+    return w[:n]
+
+
+@njit(cache=True, error_model="numpy")
+def _fallen(x: Any, level: float, lasting: int, late: int) -> float:
     w = _log2(x)
-    if len(w) < LEAST + STILL:
+    first = w.size - lasting - late
+    if first < LEAST:
         return 0.0
-    now = float(np.median(np.abs(np.diff(w[-STILL:], n=2))))
-    before = np.abs(np.diff(w[:-STILL], n=2))
-    blocks = before[len(before) % BLOCK :].reshape(-1, BLOCK)
-    usual = float(np.median(blocks, axis=1).min())
-    return float(np.log2(max(usual, _TINY) / max(now, _TINY))) / DIED if usual > _TINY else 0.0
+    top = np.max(w[w.size - lasting :])
+    if np.median(w[first - REFERENCE : first]) - top < EFFECT / 4:
+        return 0.0
+    best = 0.0
+    for at in range(first, w.size - lasting + 1):
+        best = max(best, _fall(w[:at], np.max(w[at:]), level))
+    return best
 
 
-def _log2(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.log2(x[np.isfinite(x) & (x > 0)].astype(np.float64))
+@njit(cache=True, error_model="numpy")
+def _fall(before: Any, top: float, level: float) -> float:
+    middle = np.median(before[before.size - REFERENCE :])
+    drop = middle - top
+    if drop < EFFECT / 4:
+        return 0.0
+    steps = np.median(np.abs(before[1:] - before[:-1])) / 0.954
+    spread = np.median(np.abs(before[before.size - REFERENCE :] - middle)) / 0.6745
+    tail = 0.0
+    for at in range(BLOCK, before.size):
+        tail = max(tail, np.median(before[at - BLOCK : at]) - before[at])
+    ratio: float = min(
+        drop / EFFECT, drop / (level * max(steps, spread)), drop / (TAIL_FACTOR * tail + _TINY)
+    )
+    return ratio
+
+
+@njit(cache=True, error_model="numpy")
+def _still(x: Any) -> float:
+    w = _log2(x)
+    if w.size < LEAST + LATE:
+        return 0.0
+    bends = np.abs(w[2:] - 2.0 * w[1:-1] + w[:-2])
+    now = np.median(bends[bends.size - STILL + 2 :])
+    before = bends[: bends.size - STILL - LATE]
+    usual = np.inf
+    for at in range(before.size % BLOCK, before.size, BLOCK):
+        usual = min(usual, np.median(before[at : at + BLOCK]))
+        if usual < 4.0 * now:
+            return 0.0
+    return math.log2(max(usual, _TINY) / max(now, _TINY)) / DIED if usual > _TINY else 0.0

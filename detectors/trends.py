@@ -18,12 +18,13 @@ Sibling: the shift chart of kernel.py, which finds that a level has moved and no
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["adding_up", "compound"]
+__all__ = ["adding_up", "compound", "typical"]
 
 BLOCK: Final = 8
 BLOCKS: Final = 6
@@ -41,35 +42,79 @@ def compound(x: NDArray[np.float32], top: float) -> float:
 
     top: the largest median of eight readings of the series before these 48; what only comes back to it does not grow.
     """
-    y = np.log2(_positive(x))[-BLOCK * BLOCKS :]
-    if len(y) < BLOCK * BLOCKS or not top > 0:
-        return 0.0
-    medians = np.median(y.reshape(BLOCKS, BLOCK), axis=1)
-    if np.any(np.diff(medians) <= 0):
-        return 0.0
-    at = np.arange(BLOCKS) - (BLOCKS - 1) / 2
-    slope = float(at @ medians / (at @ at))
-    residuals = medians - medians.mean() - slope * at
-    rise = float(medians[-1] - medians[0])
-    beyond = float(medians[-1]) - math.log2(top)
-    return min(rise / EFFECT, beyond / EFFECT, rise / (SPREADS * float(np.abs(residuals).max()) + 1e-9))
+    return float(_compound(x, top))
 
 
 def adding_up(x: NDArray[np.float32]) -> float:
     """The ratio for growth by an amount, as `compound`."""
+    return float(_adding_up(x))
+
+
+def typical(x: NDArray[np.float32]) -> float:
+    """The median of the readings, as `compound` takes them; 0 for none."""
+    return float(_typical(x))
+
+
+@njit(cache=True, error_model="numpy")
+def _typical(x: Any) -> float:
     values = _positive(x)
-    if len(values) < REFERENCE + ADDING:
-        return 0.0
-    u = values[-ADDING:] / np.median(values[-REFERENCE - ADDING : -ADDING])
-    if np.count_nonzero(np.diff(u) > 0) < RISING or u[-1] < LAST:
-        return 0.0
-    at = np.arange(1.0, ADDING + 1)
-    line = 1 + at * float(at @ (u - 1) / (at @ at))
-    power = float(at @ np.log(u) / (at @ at))
-    misfit = float(np.sqrt(np.mean((u - line) ** 2))) / float(u[-1])
-    other = float(np.sqrt(np.mean((u - np.exp(power * at)) ** 2))) / float(u[-1])
-    return min(float(u[-1]) / LAST, FIT / max(misfit, 1e-9)) if misfit < other else 0.0
+    middle: float = np.median(values) if values.size else 0.0
+    return middle
 
 
-def _positive(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    return x[np.isfinite(x) & (x > 0)].astype(np.float64)
+@njit(cache=True, error_model="numpy")
+def _positive(x: Any) -> Any:
+    values = np.empty(x.size)
+    n = 0
+    for i in range(x.size):
+        if x[i] > 0.0 and math.isfinite(x[i]):
+            values[n] = x[i]
+            n += 1
+    return values[:n]
+
+
+@njit(cache=True, error_model="numpy")
+def _compound(x: Any, top: float) -> float:
+    values = _positive(x)
+    if values.size < BLOCK * BLOCKS or not top > 0.0:
+        return 0.0
+    y = values[values.size - BLOCK * BLOCKS :]
+    m = np.empty(BLOCKS)
+    for block in range(BLOCKS):
+        m[block] = math.log2(np.median(y[block * BLOCK : (block + 1) * BLOCK]))
+        if block > 0 and m[block] <= m[block - 1]:
+            return 0.0
+    middle, along, across = m.mean(), 0.0, 0.0
+    for block in range(BLOCKS):
+        at = block - (BLOCKS - 1) / 2.0
+        along += at * m[block]
+        across += at * at
+    worst = 0.0
+    for block in range(BLOCKS):
+        worst = max(worst, abs(m[block] - middle - along / across * (block - (BLOCKS - 1) / 2.0)))
+    rise, beyond = m[BLOCKS - 1] - m[0], m[BLOCKS - 1] - math.log2(top)
+    ratio: float = min(rise / EFFECT, beyond / EFFECT, rise / (SPREADS * worst + 1e-9))
+    return ratio
+
+
+@njit(cache=True, error_model="numpy")
+def _adding_up(x: Any) -> float:
+    values = _positive(x)
+    if values.size < REFERENCE + ADDING:
+        return 0.0
+    last = values[values.size - ADDING :]
+    rising = 0
+    for i in range(1, ADDING):
+        rising += last[i] > last[i - 1]
+    if rising < RISING:
+        return 0.0
+    before = values[values.size - REFERENCE - ADDING : values.size - ADDING]
+    u = last / np.median(before)
+    if u[ADDING - 1] < LAST:
+        return 0.0
+    at = np.arange(1.0, ADDING + 1.0)
+    per_step = np.sum(at * (u - 1.0)) / np.sum(at * at)
+    power = np.sum(at * np.log(u)) / np.sum(at * at)
+    misfit = math.sqrt(np.mean((u - 1.0 - per_step * at) ** 2)) / u[ADDING - 1]
+    other = math.sqrt(np.mean((u - np.exp(power * at)) ** 2)) / u[ADDING - 1]
+    return min(u[ADDING - 1] / LAST, FIT / max(misfit, 1e-9)) if misfit < other else 0.0

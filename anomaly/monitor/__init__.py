@@ -15,9 +15,10 @@ Reading order, which is the order of the data:
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb
-    survey      every eighth reading: what the last ones say together (history, flatness,
+    survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, first_steps)
     symptoms    what else the suspected layers show; explanation: which benign explanations there are
+    stillness   weights whose norms no longer move
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that
                 says; replicas: ranks that must agree
     missing_layers  (layer_looks) a layer that no longer reports

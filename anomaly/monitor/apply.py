@@ -200,6 +200,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
         state.context.began = state.readings
     state.climb.restart()
     state.history.restart()
+    state.unmoved.restart()
     be_cautious(state, RESTART)
 
 

@@ -20,7 +20,7 @@ _SUM, _COUNT = "evaluations.sum", "evaluations.count"
 
 
 def evaluation_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
-    """F38 and F39. Of several evaluations in a piece of eight readings the last counts: they are no rare event."""
+    """F38 and F39. Of several evaluations in a piece of sixteen readings the last counts: they are no rare event."""
     history = state.history
     evaluated = history.of("eval_loss")[-new:]
     if not np.isfinite(evaluated).any():

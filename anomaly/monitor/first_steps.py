@@ -15,7 +15,7 @@ from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number
 from detectors.rows import Row
 
-LOOK_AT = 8
+LOOK_AT = 16
 """Readings after which the profile is looked at, once; the run's first step must be near 0."""
 FIRST_STEPS = 100
 PROFILED = ("weight_norm", "act_rms", "grad_norm")

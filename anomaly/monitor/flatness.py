@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import caution
+from anomaly.monitor.context import caution, lr_offset
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
+from anomaly.monitor.stillness import SPEED
 from anomaly.records import MILLIONTHS, step_number
 from detectors.bumps import bump
 from detectors.flat import Z
@@ -20,6 +23,10 @@ from detectors.rows import Row
 
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
+STILL_SPEED = 1e-6
+"""Of its norm per reading: weights that move less have not moved in some hundred readings."""
+WORTH_A_LOOK = 0.25
+"""A ratio that no gain makes an alarm of."""
 SLOW_START_READINGS = 1000
 """Deep plain networks may take hundreds of steps before their loss begins to fall."""
 MOVED = 0.01
@@ -33,6 +40,8 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     history, context = state.history, state.context
     loss = history.of("loss")[-new:]
     long, start = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
+    if max(long, start) < WORTH_A_LOOK:
+        return []
     gain = state.slab.levels.gain("flat", "loss")
     long, start = gain * long, gain * start
     if start >= 1 and history.taken < SLOW_START_READINGS and not _hardly_moves(state):
@@ -50,14 +59,17 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
 
 
 def _hardly_moves(state: RunState) -> bool:
-    """Whether the weights of most layers cannot have moved since the start, by their updates."""
+    """Whether the weights of most layers cannot have moved since the start, by their updates or norms."""
+    if state.history.known.get(SPEED, math.inf) < STILL_SPEED:
+        return True
     table, slab = state.table, state.slab
     slots = table.slots_of(("update_ratio",))
     slots = slots[slab.row(Row.N)[slots] > 0]
-    if not len(slots):
+    offset = lr_offset(state, {})
+    if not len(slots) or not math.isfinite(offset):
         return False
-    updates = [slab.describe(slot).expected for slot in slots.tolist()]
-    return float(np.median(updates)) * state.history.taken < MOVED
+    update = 2.0 ** (float(np.median(slab.row(Row.LEVEL)[slots])) + offset)
+    return bool(update * state.history.taken < MOVED)
 
 
 def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
@@ -65,6 +77,8 @@ def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     loss = state.history.of("loss")
     lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, PIECE - 1)
     ratio, expected = bump(loss, spike_level(1), lasting, late)
+    if ratio < WORTH_A_LOOK:
+        return []
     ratio *= state.slab.levels.gain("bump", "loss") / caution(state)
     if ratio < 1:
         return []

@@ -25,6 +25,7 @@ from detectors.climb import Climb
 from detectors.flat import Flat
 from detectors.runlength import RunLength
 from detectors.slab import Slab
+from detectors.unmoved import Unmoved
 
 
 def forked(state: RunState, parent: RunState) -> RunState:
@@ -35,6 +36,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
     state.table = parent.table
     state.slab = Slab.load(parent.slab.profiles, parent.slab.dump(), state.slab.levels)
     state.history = History(parent.history.saved())
+    state.unmoved = Unmoved.load(parent.unmoved.dump())
     state.climb = Climb.load(parent.climb.dump())
     state.climb.gain = parent.climb.gain
     state.repeats = RunLength.load(parent.repeats.dump(), REPEATS)
@@ -54,6 +56,7 @@ def forked(state: RunState, parent: RunState) -> RunState:
     )
     state.climb.restart()
     state.history.restart()
+    state.unmoved.restart()
     state.repeats.run[:] = 0
     if not _levels_hold(parent, fork):
         state.history.flat = Flat()

@@ -13,7 +13,7 @@ from anomaly.monitor.context import caution
 from anomaly.monitor.history import KEPT, History
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
-from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound
+from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
 
 SETTLED_READINGS = 256
 """Gradients grow in a run's first steps: before that only growth by `EARLY` counts."""
@@ -46,8 +46,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
 def _top_before(history: History, norm: NDArray[np.float32]) -> float:
     """The largest median of a piece before the window in which growth is looked for; remembered."""
     oldest = norm[: KEPT - BLOCK * BLOCKS]
-    oldest = oldest[np.isfinite(oldest)]
     known = history.known
-    if len(norm) == KEPT and len(oldest):
-        known[_TOP] = max(known.get(_TOP, 0.0), float(np.median(oldest)))
+    if len(norm) == KEPT:
+        known[_TOP] = max(known.get(_TOP, 0.0), typical(oldest))
     return known.get(_TOP, 0.0)

@@ -25,6 +25,7 @@ from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
+from anomaly.monitor.stillness import is_due, stillness_alarms
 from anomaly.monitor.survey import note_reading, survey
 from anomaly.monitor.symptoms import symptoms
 from anomaly.monitor.watches import watch_alarms
@@ -107,6 +108,8 @@ def _chart(
     if flags & _ALARM:
         alarms += chart_alarms(state, moment)
     alarms += loss_alarms(state, model, moment, interval)
+    if is_due(state, values):
+        alarms += stillness_alarms(state, values, moment)
     if model or not state.multiple_ranks:
         note_reading(state, model, moment.step)
         alarms += survey(state, moment, interval // MILLIONTHS)

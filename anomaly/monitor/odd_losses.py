@@ -15,6 +15,7 @@ from anomaly.monitor.flatness import LASTING_READINGS
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
+from detectors.glance import Glance
 from detectors.levels import spike_level
 from detectors.quiet import STILL, fallen, still
 
@@ -74,10 +75,13 @@ def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     return []
 
 
-def spike_rate_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+def spike_rate_alarms(state: RunState, seen: Glance, new: int, moment: Moment) -> list[Alarm]:
     """F31, a warning only where spikes that recover come far more often than they did."""
     history, known = state.history, state.history.known
-    count = _spikes(history.of("loss"), new)
+    count = 0
+    least = max(SPIKE_LOG2, SPIKE_NOISES / 2 * seen.change)
+    if seen.readings >= POSITIVE_READINGS and seen.newest_most - seen.median >= least:
+        count = _spikes(history.of("loss"), new)
     recent = known.get("spikes.recent", 0.0) * math.exp(-new / RECENT_SPIKES) + count
     usual = known.get("spikes.usual", 0.0) * math.exp(-new / USUAL_SPIKES) + count
     known["spikes.recent"], known["spikes.usual"] = recent, usual
@@ -102,34 +106,30 @@ def spike_rate_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
 def _spikes(loss: np.ndarray, new: int) -> int:
     """Spikes that begin in the last `new` readings."""
     y = np.log2(loss[np.isfinite(loss) & (loss > 0)].astype(np.float64))
-    if len(y) < POSITIVE_READINGS or y[-new:].max() - np.median(y) < SPIKE_LOG2:
-        return 0
     noise = float(np.median(np.abs(np.diff(y)))) / 0.954
     high = y > np.median(y) + max(SPIKE_LOG2, SPIKE_NOISES * noise)
     begins = high & ~np.concatenate([[False], high[:-1]])
     return int(np.count_nonzero(begins[-new:]))
 
 
-def far_up_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
-    """Critical where the loss is worse than at the start and nearly three times its best, and an incident is open."""
+def far_up_alarms(state: RunState, seen: Glance, moment: Moment) -> list[Alarm]:
+    """Critical where the loss is worse than at the start and nearly three times its best, and an incident is open.
+
+    `seen` is of the last FAR_READINGS.
+    """
     history, known = state.history, state.history.known
-    y = history.of("loss")
-    y = np.log2(y[np.isfinite(y) & (y > 0)].astype(np.float64))
-    if len(y) < FAR_READINGS:
+    if seen.readings < FAR_READINGS:
         return []
     if history.taken <= 2 * FAR_READINGS:
-        known["far.start"] = max(known.get("far.start", -math.inf), float(y.max()))
-    best = known["far.best"] = min(known.get("far.best", math.inf), float(np.median(y[-FAR_READINGS:])))
-    low = float(y[-FAR_READINGS:].min())
-    start = known.get("far.start", math.inf)
-    if low < best + FAR_UP or low < start + ABOVE_START:
+        known["far.start"] = max(known.get("far.start", -math.inf), seen.newest_most, seen.median)
+    best = known["far.best"] = min(known.get("far.best", math.inf), seen.last_median)
+    low = seen.last_least
+    if low < best + FAR_UP or low < known.get("far.start", math.inf) + ABOVE_START:
         return []
     serious = [each for each in state.book.open if each.severity is not Severity.INFO]
     if not any(KINDS[each.kind].cause_group == "training" for each in serious):
         return []
     first_step = int(history.steps[-FAR_READINGS])
-    ratio = (low - best) / FAR_UP
-    evidence = Evidence(
-        "loss", 2.0 ** float(y[-1]), 2.0**best, ratio, "far_up", since_step=step_number(first_step)
-    )
+    loss, ratio = float(history.of("loss")[-1]), (low - best) / FAR_UP
+    evidence = Evidence("loss", loss, 2.0**best, ratio, "far_up", since_step=step_number(first_step))
     return [Alarm("loss_divergence", Severity.CRITICAL, first_step, (evidence,))]

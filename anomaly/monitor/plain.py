@@ -17,6 +17,7 @@ from anomaly.monitor.losses import SPARSE_STEPS, is_repeated, note_losses
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import is_smooth, note_lr
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState
+from anomaly.monitor.stillness import is_calm, is_due, note_calm
 from anomaly.monitor.survey import note_reading
 from anomaly.records import MILLIONTHS
 from detectors.rows import Flag
@@ -53,6 +54,9 @@ def take_plain(
     model = model_values(state, values)
     if not is_usual(state, model) or not is_smooth(state.context, model) or is_repeated(state, model):
         return None
+    norms = values[state.table.weight_slots] if is_due(state, values, 1) else None
+    if norms is not None and not is_calm(state, norms):
+        return None
     flags = state.slab.judge(values, caution(state, 1), lr_offset(state, model), state.age + 1)
     if flags & _SPEAKS:
         return flags
@@ -66,6 +70,8 @@ def take_plain(
     note_lr(state, model)
     note_losses(state, model)
     note_reading(state, model, step)
+    if norms is not None:
+        note_calm(state, norms)
     return QUIET
 
 

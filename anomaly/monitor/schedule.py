@@ -15,6 +15,7 @@ from anomaly.monitor.context import is_announced
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.glance import steps_of
 
 CREEP = 1.15
 """Times the settled rate: above it a rate that rises on and on leaves its schedule."""
@@ -38,10 +39,14 @@ LEAST_SHAPE = 0.3
 def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """F28 where no single reading shows it: a creep, a drop out of a smooth schedule, a departure from the declared."""
     history = state.history
+    count, least, rising, last = steps_of(history.of("lr"))
+    creeps = rising >= CREEP_READINGS - 1 and last >= CREEP * (state.context.settled_lr or math.inf)
+    if count < CREEP_READINGS or not (creeps or least < 1 / DROP or state.context.declared):
+        return []
     lr = history.of("lr").astype(np.float64)
     measured = np.isfinite(lr) & (lr > 0)
     lr, steps = lr[measured], history.steps[measured]
-    if len(lr) < CREEP_READINGS or is_announced(state):
+    if is_announced(state):
         return []
     for find in (_creep, _drop, _off_declared):
         found = find(state, lr, steps)

@@ -116,6 +116,13 @@ class SeriesTable:
         )
 
     @cached_property
+    def weight_slots(self) -> NDArray[np.intp]:
+        """The layers' slots of their weights' norms."""
+        slots = self.slots_of(("weight_norm",))
+        of_layers: NDArray[np.intp] = slots[self.slot_layer[slots] != WHOLE_MODEL]
+        return of_layers
+
+    @cached_property
     def count_slots(self) -> NDArray[np.intp]:
         """Slots that count non-finite values."""
         return self.slots_of(signal for signal in self.signals if meaning_of(signal).count)

@@ -38,6 +38,7 @@ from detectors.levels import Levels
 from detectors.peers import PeerChart
 from detectors.runlength import RunLength
 from detectors.slab import Slab
+from detectors.unmoved import Unmoved
 
 VERSION = 1
 
@@ -76,6 +77,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     peer_chart: bytes = b""
     excursions: dict[str, Excursion] = {}
     history: SavedHistory = msgspec.field(default_factory=SavedHistory)
+    unmoved: bytes = b""
     climb: bytes = b""
     repeats: bytes = b""
     last_values: list[float] = []
@@ -139,6 +141,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             peer_chart=b"" if state.peer_chart is None else state.peer_chart.dump(),
             excursions=state.excursions,
             history=state.history.saved(),
+            unmoved=state.unmoved.dump(),
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
             last_values=[] if state.life.closed else state.last_values,
@@ -225,6 +228,7 @@ def _restored(saved: _Saved) -> RunState:
         peer_chart=PeerChart.load(saved.peer_chart) if saved.peer_chart else None,
         excursions=saved.excursions,
         history=History(saved.history),
+        unmoved=Unmoved.load(saved.unmoved),
         **_of_losses(saved),
         saved_watchers=saved.watchers,
         book=saved.book,

@@ -24,6 +24,7 @@ from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
 from detectors.slab import Slab
+from detectors.unmoved import Unmoved
 
 RECENT_STEPS = 128
 LEAST_PACKED = -(1 << 63)
@@ -219,6 +220,8 @@ class RunState:
     """The last measured value of each signal in `REPEATED`."""
     history: History = field(default_factory=History)
     """Of the whole-model signals; `survey` looks at it."""
+    unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))
+    """Of the weights' norms, in the order of `table.weight_slots`."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)
     saved_watchers: dict[str, bytes] = field(default_factory=dict)
     """River watches of a snapshot that no record has asked for yet."""

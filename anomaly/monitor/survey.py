@@ -1,4 +1,4 @@
-"""A look at the run's last readings, each eighth or, where readings are rare, each: what no single record shows."""
+"""A look at the run's last readings, each sixteenth or, where readings are rare, each: what no single record shows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms
 from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.losses import SPARSE_STEPS
-from anomaly.monitor.odd_losses import collapse_alarms, far_up_alarms, spike_rate_alarms
+from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
 from anomaly.monitor.resumes import resume_alarms
 from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
+from detectors.glance import glance
 
 
 def note_reading(state: RunState, values: dict[str, float], step: int) -> None:
@@ -30,18 +31,24 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     alarms = _of_losses(state, new, moment, steps)
     alarms += resume_alarms(state, moment)
     alarms += schedule_alarms(state, moment)
-    alarms += scale_alarms(state, moment)
-    alarms += clip_alarms(state, new, moment)
-    alarms += growth_alarms(state, new, moment)
+    signals = state.table.model_slots
+    if "loss_scale" in signals:
+        alarms += scale_alarms(state, moment)
+    if "clip_coef" in signals:
+        alarms += clip_alarms(state, new, moment)
+    if "grad_norm_total" in signals:
+        alarms += growth_alarms(state, new, moment)
     return alarms + profile_alarms(state, moment)
 
 
 def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Alarm]:
-    alarms = evaluation_alarms(state, new, moment)
-    if "loss" not in state.table.model_slots:
+    signals = state.table.model_slots
+    alarms = evaluation_alarms(state, new, moment) if "eval_loss" in signals else []
+    if "loss" not in signals:
         return alarms
-    alarms += far_up_alarms(state, new, moment)
+    seen = glance(state.history.of("loss"), new, FAR_READINGS)
+    alarms += far_up_alarms(state, seen, moment)
     alarms += bump_alarms(state, moment, steps)
     alarms += flat_alarms(state, new, moment)
     alarms += collapse_alarms(state, moment)
-    return alarms + spike_rate_alarms(state, new, moment)
+    return alarms + spike_rate_alarms(state, seen, new, moment)

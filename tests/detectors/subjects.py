@@ -15,6 +15,7 @@ from detectors.profiles import PROFILES, profile_index
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
 from detectors.slab import Slab
+from detectors.unmoved import Unmoved
 from tests.detectors.series import Floats
 
 SERIES = 20
@@ -67,6 +68,23 @@ class Watches:
         return b"".join(
             len(state).to_bytes(4, "little") + state for state in (w.dump() for w in self.watches)
         )
+
+
+class Still:
+    """Weights that no longer move."""
+
+    def __init__(self, chart: Unmoved) -> None:
+        self.chart = chart
+
+    def judge(self, x: Floats) -> NDArray[Any]:
+        return self.chart.judge(x)[0]
+
+    def dump(self) -> bytes:
+        return self.chart.dump()
+
+    @classmethod
+    def load(cls, state: bytes) -> Still:
+        return cls(Unmoved.load(state))
 
 
 class Flats:
@@ -129,6 +147,7 @@ def _river(detector: str, options: dict[str, Any], threshold: float | None = Non
 SUBJECTS: list[Subject] = [
     *(_slab(profile.name) for profile in PROFILES),
     Subject("flat", lambda: Flats([Flat() for _ in range(SERIES)]), Flats.load, scale_free=True),
+    Subject("unmoved", lambda: Still(Unmoved(SERIES)), Still.load, scale_free=False),
     Subject("climb", lambda: Climb(SERIES), Climb.load, scale_free=True),
     Subject(
         "run length", lambda: Small(RunLength(SERIES)), lambda s: Small(RunLength.load(s)), scale_free=False

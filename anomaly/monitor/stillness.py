@@ -1,0 +1,160 @@
+"""Weights by their norms: those that no longer move although they should (F22), and all that hardly do (F34, F24).
+
+An update that is computed and lost shows in no update ratio; a norm that is bit for bit what it was does. Looked at
+with each third reading that has norms, or each one where they are rarer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.history import PIECE
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.unmoved import Unmoved
+
+EVERY = 3
+"""Readings between two checks, at the least, while all moves."""
+FIRST_CHECKS = 8
+"""None of the first is skimmed; later only one with each look at the history counts moves and speed."""
+SLOW_CHECKS = 2
+ALL_AT_ONCE = 10
+"""Checks, where no layer moves."""
+LR_AT_REST = 0.05
+SPEEDS = 6
+"""Speeds that one is held against."""
+SLOWER = 20.0
+STANDSTILL = 100.0
+SPEED = "weights.speed"
+"""Of the median layer's norm, relative, per reading, at the last check."""
+_LAST, _CHECKS, _SLOW = "weights.reading", "weights.checks", "weights.slow"
+
+
+def is_due(state: RunState, values: NDArray[np.float32], further: int = 0) -> bool:
+    """Whether the weights' norms of a record (float32 [slots]) are to be checked: the reading `further` on."""
+    slots = state.table.weight_slots
+    if not len(slots):
+        return False
+    last = state.history.known.get(_LAST, 0.0)
+    every = 1 if state.unmoved.running or state.history.due(1) else EVERY
+    return state.readings + further - last >= every and math.isfinite(values.item(slots[0]))
+
+
+def is_calm(state: RunState, norms: NDArray[np.float32]) -> bool:
+    """Whether nothing can come of norms that are due (float32 [weight slots]); `note_calm` takes them then."""
+    if _is_close(state, 1) or len(state.unmoved) != len(norms):
+        return False
+    return state.unmoved.is_calm(norms)
+
+
+def _is_close(state: RunState, further: int) -> bool:
+    """Whether a check of the reading `further` on also counts moves and takes the speed."""
+    known = state.history.known
+    gap = state.readings + further - known.get(_LAST, 0.0)
+    return known.get(_CHECKS, 0.0) < FIRST_CHECKS or gap >= PIECE or state.history.due(1)
+
+
+def note_calm(state: RunState, norms: NDArray[np.float32]) -> None:
+    """Learn norms that are calm, of the present reading."""
+    state.unmoved.take(norms)
+    note_check(state)
+
+
+def note_check(state: RunState) -> None:
+    """A check was made with the present reading."""
+    known = state.history.known
+    known[_LAST], known[_CHECKS] = float(state.readings), known.get(_CHECKS, 0.0) + 1.0
+
+
+def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+    """F22 by the norms of a record that is due, and F34 or F24 by how little they all move; learns them."""
+    slots = state.table.weight_slots
+    if len(state.unmoved) != len(slots):
+        state.unmoved = Unmoved(len(slots))
+    gap = max(1.0, state.readings - state.history.known.get(_LAST, 0.0))
+    close = _is_close(state, 0)
+    ratios, speed = state.unmoved.judge(values[slots], close)
+    note_check(state)
+    if state.context.skipped or _at_rest(state):
+        return []
+    found = slots[ratios >= 1]
+    if len(found):
+        found = found[[_has_gradient(state, values, slot) for slot in found.tolist()]]
+    if not len(found):
+        return _slow_alarms(state, speed / gap, moment) if close else []
+    run = int(state.unmoved.run[np.isin(slots, found)].max())
+    if len(found) >= state.unmoved.moving and run < ALL_AT_ONCE:
+        return []  # skipped or accumulated, and not reported so
+    return [_frozen_alarm(state, found, values, run, gap, moment)]
+
+
+def _at_rest(state: RunState) -> bool:
+    context = state.context
+    return (
+        context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr)
+    ) or context.lr == 0
+
+
+def _has_gradient(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
+    """Whether the slot's layer has a gradient now, or where none is reported, is known to be trained."""
+    table = state.table
+    layer = int(table.slot_layer[slot])
+    if table.trainable[layer] == 0:
+        return False
+    gradient = table.slot_of(table.layers[layer], "grad_norm")
+    if gradient is None:
+        return int(table.trainable[layer]) == 1
+    return bool(math.isfinite(values[gradient]) and values[gradient] > 0)
+
+
+def _frozen_alarm(
+    state: RunState,
+    found: NDArray[np.intp],
+    values: NDArray[np.float32],
+    run: int,
+    gap: float,
+    moment: Moment,
+) -> Alarm:
+    first_step = onset_step(state, round(run * gap), moment)
+    since = step_number(first_step)
+    names = [state.table.layer_name(slot) or "" for slot in found.tolist()]
+    evidence = tuple(
+        Evidence(
+            "weight_norm", float(values[slot]), None, float(run), "unmoved", layer=name, since_step=since
+        )
+        for slot, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
+    )
+    kind = "weights_frozen"
+    return Alarm(kind, KINDS[kind].severity, first_step, evidence, tuple(names[:MAX_LAYERS_NAMED]))
+
+
+def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
+    """Next to nothing of the updates arrives: the median layer's norm moves far less than it did, over the rate."""
+    history, lr = state.history, state.context.lr
+    if not math.isfinite(speed):
+        return []
+    history.known[SPEED] = speed
+    rate = speed / lr if lr else speed
+    usual = history.speeds
+    slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual)
+    count = history.known[_SLOW] = history.known.get(_SLOW, 0.0) + 1 if slow else 0.0
+    if not slow:
+        history.speeds = [*usual, rate][-SPEEDS:]
+        return []
+    if count < SLOW_CHECKS:
+        return []
+    times = float(np.median(usual)) / max(rate, 1e-30)
+    kind = "loss_plateau" if times >= STANDSTILL else "update_ratio_low"
+    since = step_number(moment.step)
+    evidence = Evidence(
+        "weight_norm", rate, float(np.median(usual)), times / SLOWER, "speed", since_step=since
+    )
+    return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]

@@ -1,0 +1,87 @@
+"""What a look at a window of readings needs to know before it looks more closely; no detector.
+
+All at once and compiled: most windows hold nothing, and should cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["Glance", "Steps", "glance", "steps_of"]
+
+
+class Glance(NamedTuple):
+    """Of the positive, finite readings of a window, in log2: how many, and what they are."""
+
+    readings: int
+    median: float
+    newest_most: float
+    """Of the newest readings."""
+    last_least: float
+    """Of the last `last` readings."""
+    last_median: float
+    change: float
+    """The mean of |difference| from reading to reading."""
+
+
+class Steps(NamedTuple):
+    """How a positive series goes from reading to reading, as factors."""
+
+    readings: int
+    least: float
+    rising: int
+    """Readings at the end that are each above the one before."""
+    last: float
+
+
+def glance(x: NDArray[np.float32], newest: int, last: int) -> Glance:
+    """Of x float32 [n], raw; 0.0 for what there are no readings of."""
+    return Glance(*_glance(x, newest, last))
+
+
+def steps_of(x: NDArray[np.float32]) -> Steps:
+    """Of x float32 [n], raw; non-finite and not positive readings are left out."""
+    return Steps(*_steps_of(x))
+
+
+@njit(cache=True, error_model="numpy")
+def _glance(x: Any, newest: int, last: int) -> tuple[int, float, float, float, float, float]:
+    w = np.empty(x.size)
+    n, fresh = 0, 0
+    for i in range(x.size):
+        if x[i] > 0.0 and math.isfinite(x[i]):
+            w[n] = math.log2(x[i])
+            n += 1
+            fresh += i >= x.size - newest
+    if n == 0 or fresh == 0:
+        return 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    w = w[:n]
+    end = w[max(0, n - last) :]
+    return (
+        n,
+        np.median(w),
+        np.max(w[n - fresh :]),
+        np.min(end),
+        np.median(end),
+        np.mean(np.abs(w[1:] - w[:-1])),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _steps_of(x: Any) -> tuple[int, float, int, float]:
+    n, before, least, rising = 0, 0.0, 1.0, 0
+    for i in range(x.size):
+        value = np.float64(x[i])
+        if not (value > 0.0 and math.isfinite(value)):
+            continue
+        if n > 0:
+            least = min(least, value / before)
+            rising = rising + 1 if value > before else 0
+        before = value
+        n += 1
+    return n, least, rising, before

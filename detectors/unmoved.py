@@ -1,0 +1,119 @@
+"""Numbers that move a little with each reading and then are bit for bit what they were: weights that no update reaches.
+
+Shift found: `ratio`, a series that has moved at four checks or more is exactly as at the check before, for three
+checks, or three times as long as ever before and three more;
+`speed`, the median series moves next to nothing of what it did.
+
+Formula, at each check, for series i with readings x_i and those at the check before, last_i:
+
+    same_i   x_i == last_i, in float32
+    run_i    checks in a row for which same_i holds;  longest_i the longest run that ended
+    ratio_i  run_i / (3 + 3 longest_i)  for series with at least MOVES checks that were not the same; else 0
+    speed    median of |x_i / last_i - 1| over the series that are not the same
+
+Knobs: none.  False alarms: a series that is the same by chance with probability p is so three times at
+first with p^2; from its first chance on it takes six.
+Sibling: runlength.py, for conditions given from outside.  Source: the theory of runs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Unmoved"]
+
+MOVES: Final = 4
+_MOST: Final = 1 << 14
+_FACTOR: Final = 3
+LEAST: Final = 3
+"""Norms that move by few of their last bits come back by chance: once, and seldom twice in a row."""
+
+
+class Unmoved:
+    """n series; state: last float32 [n], and int16 [3, n]: run, longest, moves."""
+
+    def __init__(self, series: int) -> None:
+        self._last = np.full(series, np.nan, np.float32)
+        self._counts = np.zeros((3, series), np.int16)
+        self._watched = np.zeros(series, bool)
+        self._running = False
+
+    def __len__(self) -> int:
+        return int(self._last.size)
+
+    @property
+    def run(self) -> NDArray[np.int16]:
+        """Checks in a row at which nothing moved: int16 [n]."""
+        run: NDArray[np.int16] = self._counts[0]
+        return run
+
+    @property
+    def running(self) -> bool:
+        """Whether a series that is watched was the same at the last check."""
+        return self._running
+
+    @property
+    def moving(self) -> int:
+        """How many series have moved often enough to be watched."""
+        return int(np.count_nonzero(self._watched))
+
+    def is_calm(self, x: NDArray[np.float32]) -> bool:
+        """Whether of readings x (float32 [n]) none that is watched is the same, and none was."""
+        return not (self._running or bool(((x == self._last) & self._watched).any()))
+
+    def take(self, x: NDArray[np.float32]) -> None:
+        """Learn readings that are calm: as `judge` that counts no moves."""
+        np.copyto(self._last, x, where=np.isfinite(x))
+
+    def judge(self, x: NDArray[np.float32], counting: bool = True) -> tuple[NDArray[np.float64], float]:
+        """The ratios, float64 [n], and the speed (NaN without any) at readings x, float32 [n]; learns them.
+
+        What is not finite changes nothing of its series, and gives 0.  Moves are counted at a check that is `counting`.
+        """
+        finite = np.isfinite(x)
+        known = finite & np.isfinite(self._last)
+        same = known & (x == self._last)
+        moved = known & ~same
+        run, longest, moves = self._counts
+        limit = LEAST + _FACTOR * longest.astype(np.int32)
+        np.maximum(
+            longest, np.minimum(run, limit), out=longest, where=moved & self._watched, casting="unsafe"
+        )
+        run[moved] = 0
+        run[same & self._watched & (run < _MOST)] += 1
+        if counting:
+            moves[moved & (moves < MOVES)] += 1
+        told = moved & (self._last != 0)
+        speed = float(np.median(np.abs(x[told] / self._last[told] - 1.0))) if told.any() else np.nan
+        np.copyto(self._last, x, where=finite)
+        self._settle()
+        return np.where(same & self._watched, run / limit, 0.0), speed
+
+    def restart(self) -> None:
+        """Weights are those of before: nothing is known to be the same."""
+        self._last[:] = np.nan
+        self._counts[0] = 0
+        self._settle()
+
+    def _settle(self) -> None:
+        self._watched = self._counts[2] >= MOVES
+        self._running = bool((self._counts[0].astype(bool) & self._watched).any())
+
+    def dump(self) -> bytes:
+        """The state; the number of series is its length."""
+        return self._last.tobytes() + self._counts.tobytes()
+
+    @classmethod
+    def load(cls, state: bytes) -> Unmoved:
+        """Continue as the dumped one; ValueError if the bytes are no state of it."""
+        if len(state) % 10:
+            raise ValueError(f"an unmoved state has a multiple of 10 bytes, got {len(state)}; was it cut?")
+        series = len(state) // 10
+        chart = cls(series)
+        chart._last[:] = np.frombuffer(state, np.float32, series)
+        chart._counts[:] = np.frombuffer(state, np.int16, 3 * series, 4 * series).reshape(3, series)
+        chart._settle()
+        return chart
