@@ -31,7 +31,7 @@ REFERENCE: Final = 24
 EFFECT: Final = 1.0
 TAIL_FACTOR: Final = 1.5
 BLOCK: Final = 8
-DIED: Final = 3.0
+DIED: Final = 4.0
 STILL: Final = 12
 """Readings that must be still."""
 LATE: Final = 16

@@ -78,8 +78,14 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
     return alarms
 
 
+SPARSE_READINGS = 40
+"""From so many on the last readings themselves are the better reference (`flatness.bump_alarms`)."""
+
+
 def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> list[Alarm]:
     """F32 where a reading stands for many `steps`: nothing is known of those between, and they share their budget."""
+    if state.history.seen >= SPARSE_READINGS:
+        return []
     z = float(state.slab.z[slot])
     share = float(min(steps, MOST_STEPS))
     gain = state.slab.levels.gain("sparse_spike", "loss", steps=share)

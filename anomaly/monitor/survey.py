@@ -8,6 +8,7 @@ from anomaly.monitor.evaluations import evaluation_alarms
 from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms
 from anomaly.monitor.growth import growth_alarms
+from anomaly.monitor.history import PIECE
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
 from anomaly.monitor.resumes import resume_alarms
@@ -50,5 +51,6 @@ def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Al
     alarms += far_up_alarms(state, seen, moment)
     alarms += bump_alarms(state, moment, steps)
     alarms += flat_alarms(state, new, moment)
-    alarms += collapse_alarms(state, moment)
+    if new >= PIECE:
+        alarms += collapse_alarms(state, moment)
     return alarms + spike_rate_alarms(state, seen, new, moment)
