@@ -28,7 +28,7 @@ FIRST_CHECKS = 8
 SLOW_CHECKS = 2
 ALL_AT_ONCE = 10
 """Checks, where no layer moves."""
-LR_AT_REST = 0.05
+LR_AT_REST = 0.2
 SPEEDS = 6
 """Speeds that one is held against."""
 SLOWER = 20.0
