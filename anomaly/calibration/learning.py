@@ -16,7 +16,7 @@ from detectors.levels import Levels
 from detectors.tail_fits import fit
 from detectors.tails import Tail, Tails, with_identity
 
-STATISTICAL = frozenset(("spike", "shift", "climb", "sparse_spike", "peers", "noise", "sibling", "group"))
+STATISTICAL = frozenset(("spike", "shift", "climb", "flat", "bump", "sparse_spike", "peers"))
 """Detectors whose level the budget sets; what any other says is a fact."""
 REAL_SCORE = 2.0
 """A statistical finding this many times its level is no tail of a healthy run."""
@@ -45,7 +45,9 @@ class Seen:
     @property
     def doubt(self) -> str | None:
         """Why this is no healthy run, in words; None where nothing speaks against it."""
-        return next((reason for each in self.warnings if (reason := _real(each)) is not None), None)
+        return next(
+            (reason for each in self.warnings if (reason := _real(each, self.book.peak)) is not None), None
+        )
 
 
 class Rehearsal:
@@ -100,14 +102,14 @@ def learned(runs: Iterable[Seen]) -> Tails:
     return with_identity(tails)
 
 
-def _real(transition: Transition) -> str | None:
+def _real(transition: Transition, peak: float) -> str | None:
     what = f"{transition.kind} at step {transition.first_step:,}"
     if transition.severity is Severity.CRITICAL:
         return f"critical: {what}"
     if transition.detector not in STATISTICAL:
         return what
-    if transition.score >= REAL_SCORE:
-        return f"{what}, {transition.score:.1f} times its level"
+    if (score := max(transition.score, peak)) >= REAL_SCORE:
+        return f"{what}, {score:.1f} times its level"
     if transition.step - transition.first_step >= LONG_READINGS:
         return f"{what}, for {transition.step - transition.first_step:,.0f} steps"
     return None

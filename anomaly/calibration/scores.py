@@ -61,6 +61,17 @@ class ScoreBook:
         return np.array(readings, np.int64), np.array(scores, np.float64)
 
     @property
+    def peak(self) -> float:
+        """The highest ratio to the reference's level of any chart."""
+        return max(
+            (
+                max(scores) / level_of_one(chart, 1 if chart == "climb" else self.slots)
+                for (chart, _), (_, scores) in self._found.items()
+            ),
+            default=0.0,
+        )
+
+    @property
     def keys(self) -> set[Key]:
         """All that showed anything."""
         return set(self._found)
