@@ -23,9 +23,10 @@ both at `among` times the effect: enough for one layer that leaves its siblings 
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
 |innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
-at most 300 readings, 1.5 n, and n age / 150; then the fast mean is the level (a series that has always drifted
-is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the reference again at the fast
-mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within 100 readings.
+at most 300 readings (20 where a loss falls), 1.5 n, and n age / 150; then the fast mean is the level (a series that
+has always drifted is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the reference
+again at the fast mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within 100
+readings.
 
 Knobs: profiles.py (per kind), levels.py (slots, budget, tails: design, h, gains), `evidence` (2: twice as much).
 False alarms: none or one in 2,000 steps of 1,000 slots for 25 of 28 simulated healthy families; the other three
@@ -190,9 +191,8 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         again = live & (hold >= _HOLD)
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
         beyond = (size >= _SUSPECT * knobs[_K_SHIFT + i]) & (n >= _TWELVE)
-        suspect = (
-            beyond & (age < _PATIENCE) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE < n * oldest)
-        )
+        patience = _QUICK if (total < _ZERO) & (knobs[_K_TOP + i] <= _ZERO) else _PATIENCE
+        suspect = beyond & (age < patience) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE < n * oldest)
         settled = live & beyond & (not suspect) & (not away)
         learn = live & (not away) & (not suspect) & (not settled)
 

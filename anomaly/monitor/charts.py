@@ -22,6 +22,7 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.rows import Row
 from detectors.siblings import apart
 
 LASTING_STEPS = 5
@@ -37,6 +38,7 @@ WEAK_SUSPECT = 0.25
 ROUTED_CAUTION = 2.0
 """A part of a mixture of experts gets what its router sends it, and learns by that: it needs twice the evidence."""
 LEARNING_CAUTION = 2.0
+SLOW_READINGS = 10
 FALLING = 1.5
 """Deviations of the loss's fast mean below its reference."""
 CLIPPED = 0.7
@@ -73,7 +75,7 @@ def _findings(state: RunState) -> list[Finding]:
     top = np.where(np.abs(spike) >= np.abs(shift), spike, shift)
     small = slab.small.copy()
     if _learns_faster(state):
-        learning = table.learning_slots
+        learning = _moving_slowly(state, table.learning_slots)
         top[learning] /= LEARNING_CAUTION
         small[learning] /= LEARNING_CAUTION
     outputs = table.output_slots
@@ -108,6 +110,12 @@ def _learns_faster(state: RunState) -> bool:
     """Whether the loss falls faster than it did: a run that leaves a plateau moves its gradients and activations."""
     loss = state.table.model_slots.get("loss")
     return loss is not None and state.slab.moved(loss) < -FALLING
+
+
+def _moving_slowly(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the slots that have been on their way for a while, in readings of the run."""
+    ages, learned = state.slab.row(Row.AGE)[slots], state.slab.row(Row.N)[slots]
+    return slots[ages * max(state.age, 1) >= SLOW_READINGS * learned]
 
 
 def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:

@@ -143,7 +143,8 @@ class SeriesOracle:
         self.age = (self.age + 1 if total * self.sum > 0.0 else 1) if size > 0.0 else 0
         self.sum = total
         beyond = size >= 0.25 * self.h and self.n >= 12
-        self.suspect = beyond and self.age < min(300, 1.5 * self.n) and self.age * 150 < self.n * oldest
+        patience = 20 if self.p.ratchet and total < 0.0 else 300
+        self.suspect = beyond and self.age < min(patience, 1.5 * self.n) and self.age * 150 < self.n * oldest
         self.settled = beyond and not self.suspect and not self.away
 
     def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:
