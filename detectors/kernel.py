@@ -29,7 +29,7 @@ again at the fast mean, worth 8 readings.  So a run that goes on at a new level 
 readings.
 
 Knobs: profiles.py (per kind), levels.py (slots, budget, tails: design, h, gains), `evidence` (2: twice as much).
-False alarms: none or one in 2,000 steps of 1,000 slots for 25 of 28 simulated healthy families; the other three
+False alarms: none or one in 2,000 steps of 1,000 slots for 24 of 28 simulated healthy families; the other four
 wander by a fault's height (tests/detectors/test_run_length.py prints them).
 Sibling: siblings.py for a layer among its like; climb.py for losses that rise within their noise; runlength.py for
 exact conditions.
