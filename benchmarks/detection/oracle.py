@@ -1,11 +1,13 @@
 """Whether a fault shows at all: tests by somebody who knows where and when it was put.
 
 For a fault of numbers, the affected series (`affected`) is compared before and after the onset, at most `BEFORE`
-readings against those within the budget, and asked three things. Does the trend break: does a level and a slope of its
+readings against those within the budget, and asked four things. Does the trend break: does a level and a slope of its
 own after the onset explain more than a line and the logarithm of the reading through all, the shape of a loss (F test,
 as of so many readings as are about independent)? Is the spread around the trend another (Mann and Whitney on the sizes
 of the residuals)? Is one of the next readings out of all proportion (Student's t with the tails of the readings
-before)? The p is the smallest of the three over all affected series, times how many were asked.
+before), or a move from one to the next, in series that wander? It is asked with all of the readings before, their later
+half and latest quarter, since a start is unlike the rest. The p is the smallest over all that was asked, times how many
+that were.
 
 Trends of other shapes, restarts and the like still look like a change to such tests. So the same is asked at placebo
 onsets before the true one; a fault that is no clearer than a placebo is not visible. Faults that are exact (a NaN, a
@@ -28,6 +30,8 @@ BEFORE = 300
 """Readings before the onset that are compared with."""
 LEAST_BEFORE = 6
 """With fewer nothing can be told apart."""
+LEAST_LATELY = 12
+"""With fewer, the later ones alone are not asked."""
 AT_THE_START = 20
 """Steps within which a fault has no before: the oracle is not asked."""
 HEAVIEST, LIGHTEST = 3, 30
@@ -37,7 +41,7 @@ SOON = 25
 LEAST_AFTER = 4
 """Independent readings after the onset; with fewer there is no trend and no spread to compare."""
 PLACEBOS = 6
-TESTS = 3
+TESTS = 4
 
 
 def visible_p(fault: Fault, ranks: Sequence[RankSeries]) -> float | None:
@@ -70,8 +74,16 @@ def change_p(steps: Floats, values: Floats, fault: Fault) -> float:
 
 
 def two_sample_p(before: Floats, after: Floats) -> float:
-    """The p of no change, over three tests."""
-    learned = np.log1p(np.arange(len(before) + len(after)))[-(len(before[-BEFORE:]) + len(after)) :]
+    """The p of no change, over all tests, with all of the readings before, the later half and the latest quarter."""
+    starts = {0, len(before) // 2, len(before) * 3 // 4}
+    usable = [start for start in starts if start == 0 or len(before) - start >= LEAST_LATELY]
+    return min(1.0, len(usable) * min(_since_p(before, start, after) for start in usable))
+
+
+def _since_p(history: Floats, start: int, after: Floats) -> float:
+    """The p with the readings before from `start` on."""
+    before = history[start:]
+    learned = np.log1p(np.arange(start, len(history) + len(after)))[-(len(before[-BEFORE:]) + len(after)) :]
     before = before[-BEFORE:]
     split, size = len(before), max(1.0, float(np.abs(before).max()))
     values = np.concatenate((before, after))
@@ -82,7 +94,7 @@ def two_sample_p(before: Floats, after: Floats) -> float:
         straight = before[-1] + (before[-1] - before[0]) / (split - 1) * np.arange(1, len(after) + 1)
         return 0.0 if float(np.abs(after - straight).max()) > 1e-9 * size else 1.0
     stride = correlation_length(old)
-    found = [_one_reading_p(before, after[:SOON], old, spread)]
+    found = [_one_reading_p(before, after[:SOON], old, spread), _one_move_p(before, after[:SOON])]
     if len(after) >= LEAST_AFTER * stride:
         own = _residual(time[split:], after, 1)
         found += [
@@ -142,6 +154,17 @@ def _one_reading_p(before: Floats, after: Floats, old: Floats, spread: float) ->
     unsure = np.sqrt(1 + 1 / count + time[count:] ** 2 / np.sum(time[:count] ** 2))
     extreme = float((np.abs(after - line(time[count:])) / (spread * unsure)).max())
     return min(1.0, len(after) * 2 * float(stats.t.sf(extreme, min(count - 2.0, _freedom(old)))))
+
+
+def _one_move_p(before: Floats, after: Floats) -> float:
+    """The most extreme move from one reading to the next, against those before: for series that wander."""
+    moves = np.diff(before)
+    centre, spread = float(np.median(moves)), float(np.std(moves, ddof=1))
+    new = np.abs(np.diff(np.concatenate((before[-1:], after))) - centre)
+    if spread <= 1e-12 * max(1.0, abs(centre)):
+        return 0.0 if float(new.max()) > 1e-9 * max(1.0, abs(centre)) else 1.0
+    freedom = min(len(moves) - 1.0, _freedom(moves))
+    return min(1.0, len(new) * 2 * float(stats.t.sf(float(new.max()) / spread, freedom)))
 
 
 def _freedom(old: Floats) -> float:
