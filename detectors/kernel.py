@@ -70,7 +70,7 @@ _CLIP, _Z_BOUND, _SURE = F(4.0), F(64.0), F(60.0)
 _SINE_1, _SINE_3, _SINE_5 = F(1.5708), F(0.6460), F(0.0752)  # sin(pi x / 2), exact at 1
 _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
 _FAST_RATE = F(0.2)
-_FAST_0, _FAST_1, _FAST_2 = F(1.5), F(1.0), F(3.5)  # 4.5 deviations of the fast mean of a series with echo r
+_FAST_0, _FAST_1, _FAST_2 = F(3.0), F(1.0), F(3.5)  # 4.5 deviations of the fast mean of a series with echo r
 _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK, _DRAIN = F(2.0), F(2.0)
 _SUSPECT, _PATIENCE, _SHORT_PATIENCE = F(0.25), F(300.0), F(150.0)
@@ -79,7 +79,7 @@ _EARLY = F(20.0)  # readings before tails are learned and suspicion freezes anyt
 _SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT, _DAMPED = F(2.5), F(4.0), F(0.95), F(0.97)
 
 _THREE, _FOUR, _SIX, _EIGHT, _TWELVE, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(12.0), F(16.0)
-_CAUTION, _UNSETTLED = F(20.0), F(6400.0)
+_CAUTION, _UNSETTLED = F(20.0), F(10000.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
 _SUM, _PEAK, _SHIFT_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
@@ -132,7 +132,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         slow = least(most((state[_AGE + i] - _QUICK) * _PER_SLOWER, _ZERO), _ONE)
         per_once = per_unit / (early * (_ONE + _SLOW * slow))
         per_up, per_down = knobs[_K_UP + i] * per_once, knobs[_K_DOWN + i] * per_once
-        among = knobs[_K_AMONG + i]
+        among = _ONE + (knobs[_K_AMONG + i] - _ONE) * (_ONE - slow)
 
         # spike: the smallest of the last three, if on one side; an echo of an outlier is none
         white = (z - echo * previous) * (_ONE / np.sqrt(_ONE - echo * echo))
