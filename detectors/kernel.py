@@ -11,15 +11,16 @@ Formula, per slot, letters as in the code; judge first, learn after:
                                                       m = max(min(least, |white|), min(least / 2, 1.5 |white|));
                                                       60 deviations (or 1.5 tail) are enough after 16 readings
     sum    = CUSUM of white within +-4, slack k       one signed sum: on falling below 0 it begins downwards
-    shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 1.5 + r + 3.5 r^2) deviations s)
+    shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 3 + r + 3.5 r^2) deviations s)
     c      = evidence (1 + 20 / (n + 8))              s = c e
-    e      = 1 + (80 / (age + 8))^2                   age: readings of the run; runs drift most after their start
+    e      = 1 + (100 / (age + 8))^2                   age: readings of the run; runs drift most after their start
     departure = fast - level - slope, on the side of the sum; no shift while the sum is older than 1.5 n readings
-    effect = the profile's, times e, and times 1.75 once the sum is 60 readings old: what moves slowly may go further
+    effect = the profile's, times e, and times 2 once the sum is 60 readings old: what moves slowly may go further
 
 Both are at most departure / effect (for spike: m deviations / effect), then multiplied by the chart's gain (1 at the
 default budget, by theory's tails; levels.py), signed upwards; |ratio| >= 1 is an alarm.  `small` is the larger of
-both at `among` times the effect: enough for one layer that leaves its siblings (siblings.py), and no alarm by itself.
+both at `among` times the effect (for what is not slow): enough for one layer that leaves its siblings (siblings.py),
+and no alarm by itself.
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
 |innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
@@ -70,11 +71,15 @@ _CLIP, _Z_BOUND, _SURE = F(4.0), F(64.0), F(60.0)
 _SINE_1, _SINE_3, _SINE_5 = F(1.5708), F(0.6460), F(0.0752)  # sin(pi x / 2), exact at 1
 _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
 _FAST_RATE = F(0.2)
-_FAST_0, _FAST_1, _FAST_2 = F(3.0), F(1.0), F(3.5)  # 4.5 deviations of the fast mean of a series with echo r
+_FAST_0, _FAST_1, _FAST_2 = (
+    F(3.0),
+    F(1.0),
+    F(3.5),
+)  # 9 deviations of the fast mean without an echo, 4.5 at r = 0.9
 _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK, _DRAIN = F(2.0), F(2.0)
 _SUSPECT, _PATIENCE, _SHORT_PATIENCE = F(0.25), F(300.0), F(150.0)
-_QUICK, _PER_SLOWER, _SLOW = F(20.0), F(1.0 / 40.0), F(0.75)
+_QUICK, _PER_SLOWER, _SLOW = F(20.0), F(1.0 / 40.0), F(1.0)
 _EARLY = F(20.0)  # readings before tails are learned and suspicion freezes anything
 _SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT, _DAMPED = F(2.5), F(4.0), F(0.95), F(0.97)
 

@@ -73,7 +73,7 @@ class Profile:
 PROFILES: tuple[Profile, ...] = (
     Profile("generic", Transform.LINEAR, 0.5, 0.5, warm=16, caution=1.25),
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
-    Profile("loss", Transform.LOG2, 0.6, 3.0, ratchet=True, among=1.0),
+    Profile("loss", Transform.LOG2, 0.58, 3.0, ratchet=True, among=1.0),
     Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25, among=1.0),
     Profile("gradient", Transform.LOG2, 2.0, 2.5, among=0.65),
     Profile("gradient_share", Transform.LOGIT, 3.0, NEVER, floor=0.3),

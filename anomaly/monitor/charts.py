@@ -84,7 +84,9 @@ def _findings(state: RunState) -> list[Finding]:
     if len(table.routed_slots):
         top[table.routed_slots] /= ROUTED_CAUTION
         small[table.routed_slots] = 0.0
-    if state.context.lr is None:  # then a schedule moves all updates, and only one layer's own are anybody's fault
+    if (
+        state.context.lr is None
+    ):  # then a schedule moves all updates, and only one layer's own are anybody's fault
         updates = table.slots_of(("update_ratio",))
         top[updates] = 0.0
     by_kind: dict[str, list[int]] = {}

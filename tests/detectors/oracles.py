@@ -76,14 +76,15 @@ class SeriesOracle:
         innovation = y - self.level - self.slope
         z = clip(innovation / deviation, 64.0)
         soft = 1.0 + 20.0 / (self.n + 8.0)
-        early = 1.0 + 6400.0 / (oldest + 8.0) ** 2
+        early = 1.0 + 10000.0 / (oldest + 8.0) ** 2
         r = max(0.0, min(1.0, self.echo))
         r *= 1.5708 - r * r * (0.6460 - 0.0752 * r * r)
         r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
         white = (z - r * self.z) / math.sqrt(1.0 - r * r)
-        slow = early * (1.0 + 0.75 * max(0.0, min(1.0, (self.age - 20) / 40)))
-        rise = self.p.effect_up * (unit + 1e-30) * slow
-        fall = self.p.effect_down * (unit + 1e-30) * slow
+        slow = max(0.0, min(1.0, (self.age - 20) / 40))
+        rise = self.p.effect_up * (unit + 1e-30) * early * (1.0 + slow)
+        fall = self.p.effect_down * (unit + 1e-30) * early * (1.0 + slow)
+        smaller = 1.0 + (1.0 / self.p.among - 1.0) * (1.0 - slow)
 
         lasting = min(abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
         new = abs(white) if z * white > 0.0 else 0.0
@@ -92,18 +93,18 @@ class SeriesOracle:
         spike_at = min(spike_at, max(60.0, 1.5 * self.tail)) if self.n >= 16 else spike_at
         effect = rise if z > 0.0 else fall
         spike = min(m / spike_at, m * deviation / effect)
-        small_spike = min(m / spike_at, m * deviation / effect / self.p.among)
+        small_spike = min(m / spike_at, m * deviation / effect * smaller)
 
         total = self._summed(clip(white, 4.0))
         shift_at = self.h * evidence * soft * early
         self.fast += 0.2 * (y - self.fast)
         departure = (self.fast - self.level - self.slope) * (1.0 if total > 0.0 else -1.0)
         departure = max(0.0, departure)
-        least = max(1.5 * self.shift_tail, 1.5 + r + 3.5 * r * r) * evidence * soft * early * deviation
+        least = max(1.5 * self.shift_tail, 3.0 + r + 3.5 * r * r) * evidence * soft * early * deviation
         effect = rise if total > 0.0 else fall
         far = min(abs(total) / shift_at, departure / least)
         shift = min(far, departure / effect)
-        small_shift = min(far, departure / effect / self.p.among)
+        small_shift = min(far, departure / effect * smaller)
         self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 else 0.0
         ready = self.n >= self.p.warm
         known = ready and self.age <= 1.5 * self.n
