@@ -100,7 +100,7 @@ def _findings(state: RunState) -> list[Finding]:
         top[slot] = small[slot]
         meaning = table.meanings[table.slot_signal[slot]]
         kind = meaning.up if top[slot] > 0 else meaning.down
-        if kind is not None and _matters(state, slot, kind):
+        if kind is not None and _matters(state, slot, kind, meaning.least_change):
             by_kind.setdefault(kind, []).append(slot)
     findings = []
     for kind, members in by_kind.items():

@@ -34,6 +34,8 @@ FAR_EFFECT = 0.5
 """… and log2 units: by 40 %."""
 STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
+LEAST_WAIT = 0.1
+"""Of the ranks' step time: a rank that waits for its data by less than that longer holds nobody up."""
 STRAGGLER_RATIO = 2.0
 """A rank that was never anything else is a straggler from this ratio to its peers' median on."""
 STRAGGLER_IN_A_ROW = 5
@@ -154,11 +156,22 @@ def _stragglers(judged: _Judged) -> list[Alarm]:
     """Ranks whose own step, or wait for data, has become slower than its peers' (F47), or always was by much."""
     verdict, columns = judged.verdict, judged.columns
     slow = (verdict.ratio >= 1.0) & (verdict.effect >= STRAGGLER_EFFECT)
+    steps, waits = columns.named("step_seconds"), columns.named("data_seconds")
+    if steps is not None and waits is not None:
+        slow[:, waits] &= _held_up(judged, steps, waits)
     alarm = _alarm(judged, "straggler", slow & (columns.compared == Compared.SECONDS))
-    steps = columns.named("step_seconds")
     if alarm is not None or steps is None:
         return [] if alarm is None else [alarm]
     return _far_behind(judged, judged.stacked[:, columns.slots[steps]])
+
+
+def _held_up(judged: _Judged, steps: int, waits: int) -> NDArray[np.bool_]:
+    """Ranks whose longer wait for data is a part of a step that counts, bool [ranks]."""
+    waited = judged.stacked[:, judged.columns.slots[waits]]
+    more = waited * (1.0 - 2.0 ** -judged.verdict.effect[:, waits])
+    step = np.nanmedian(judged.stacked[:, judged.columns.slots[steps]])
+    held_up: NDArray[np.bool_] = more >= LEAST_WAIT * step
+    return held_up
 
 
 def _alarm(judged: _Judged, kind: str, out: NDArray[np.bool_]) -> Alarm | None:

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 UNCHARTED = "uncharted"
+LEAST_SHARE = 0.05
+"""Of a layer's units: fewer that die or saturate are no loss to anybody."""
 LEAST_SECONDS = 0.05
 """A step that is less than this slower is at the mercy of whatever else its machine does."""
 
@@ -56,9 +58,9 @@ MEANINGS: dict[str, Meaning] = {
     "weight_hash": Meaning(UNCHARTED, _O),
     "grad_norm": Meaning("gradient", _G, "layer_gradient_spike", "gradient_vanishing"),
     "grad_absmax": Meaning("gradient", _G, "layer_gradient_spike"),
-    "grad_zero_frac": Meaning("gradient_share", _G, "underflow"),
-    "act_zero_frac": Meaning("activation_share", _A, "dead_units"),
-    "act_saturated_frac": Meaning("activation_share", _A, "saturation"),
+    "grad_zero_frac": Meaning("gradient_share", _G, "underflow", least_change=LEAST_SHARE),
+    "act_zero_frac": Meaning("activation_share", _A, "dead_units", least_change=LEAST_SHARE),
+    "act_saturated_frac": Meaning("activation_share", _A, "saturation", least_change=LEAST_SHARE),
     "weight_norm": Meaning("weight", _W, "weight_blowup"),
     "update_ratio": Meaning("update_ratio", _W, "update_ratio_high", "update_ratio_low"),
     "act_mean": Meaning(UNCHARTED, _A),
@@ -78,9 +80,9 @@ GENERIC = Meaning("generic", _O, "series_shift", "series_shift")
 
 
 _OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
-    (frozenset(("kl",)), Meaning("generic", _O, up="rl_kl")),
-    (frozenset(("entropy",)), Meaning("generic", _O, down="rl_entropy")),
-    (frozenset(("reward", "rewards", "return")), Meaning("generic", _O, down="rl_reward")),
+    (frozenset(("kl",)), Meaning("policy", _O, up="rl_kl")),
+    (frozenset(("entropy",)), Meaning("policy", _O, down="rl_entropy")),
+    (frozenset(("reward", "rewards", "return")), Meaning("policy", _O, down="rl_reward")),
 )
 _NO_POLICY = frozenset(("loss", "coef", "coefficient", "target", "std", "max", "min", "scale"))
 """Words in a name that make it another quantity: the sign turned round, a setting, a spread."""

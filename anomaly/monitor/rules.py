@@ -125,10 +125,14 @@ def _should_learn(state: RunState, slot: int) -> bool:
     return trainable == 1 or (trainable == -1 and state.slab.learned(slot) > 0)
 
 
+def is_expert(state: RunState, slot: int) -> bool:
+    """Whether the slot is of one of the parallel parts of a mixture of experts."""
+    return EXPERT in (state.table.layer_name(slot) or "").lower()
+
+
 def _patient(state: RunState, slot: int) -> bool:
     """An expert that no token reached has a gradient of exactly 0, and in the early phase of routing that is usual."""
-    idle = EXPERT in (state.table.layer_name(slot) or "").lower()
-    return not idle or state.slab.zero_run(slot) >= EXPERT_ZERO_READINGS
+    return not is_expert(state, slot) or state.slab.zero_run(slot) >= EXPERT_ZERO_READINGS
 
 
 def _gradients(state: RunState) -> dict[int, int]:

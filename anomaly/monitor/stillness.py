@@ -16,7 +16,7 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.rules import onset_step
+from anomaly.monitor.rules import EXPERT_ZERO_READINGS, is_expert, onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 from detectors.unmoved import Unmoved
@@ -88,6 +88,7 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
     found = slots[ratios >= 1]
     if len(found):
         found = found[[_has_gradient(state, values, slot) for slot in found.tolist()]]
+        found = found[[_patient(state, slot, gap) for slot in found.tolist()]]
     if not len(found):
         return _slow_alarms(state, speed / gap, moment) if close else []
     run = int(state.unmoved.run[np.isin(slots, found)].max())
@@ -101,6 +102,12 @@ def _at_rest(state: RunState) -> bool:
     return (
         context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr)
     ) or context.lr == 0
+
+
+def _patient(state: RunState, slot: int, gap: float) -> bool:
+    """An expert that few tokens reach may stand still for long without being frozen."""
+    checks = float(state.unmoved.run[state.table.weight_slots == slot].max())
+    return not is_expert(state, slot) or checks * gap >= EXPERT_ZERO_READINGS
 
 
 def _has_gradient(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
