@@ -83,14 +83,18 @@ def due_comparisons(state: RunState, moment: Moment, number: int) -> list[Alarm]
 def live_ranks(state: RunState) -> Live:
     """0 … world_size - 1 where the place is known, else the ranks seen; without the missing."""
     if state.live is None:
-        sizes = [
-            rank.place.world_size for rank in state.ranks.values() if rank.place and rank.place.world_size
-        ]
-        size = max(sizes, default=None)
+        size = _world_size(state)
         known = [number for number in state.ranks if size is None or number < size]
         seen = [number for number in known if not state.ranks[number].missing]
         state.live = Live(seen, unseen=0 if size is None else size - len(known))
     return state.live
+
+
+def _world_size(state: RunState) -> int | None:
+    """As the rank says that reported last: one that has left still has the place that it had."""
+    placed = [rank for rank in state.ranks.values() if rank.place is not None and rank.place.world_size]
+    newest = max(placed, key=lambda rank: rank.arrivals[-1] if rank.arrivals else -1, default=None)
+    return None if newest is None or newest.place is None else newest.place.world_size
 
 
 def _due(state: RunState, pending: PendingStep, number: int | None) -> bool:
@@ -121,7 +125,7 @@ def _keep_model_only(state: RunState, pending: PendingStep) -> None:
 
 
 def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
-    """Ranks that most of their peers have left behind (F49); half or more leaving at once is a resize."""
+    """Ranks that most of their peers left behind (F49); half or more at once, or out of a smaller world, is a resize."""
     present = [number for number, rank in state.ranks.items() if not rank.missing and rank.arrivals]
     latest, furthest = _front(state, present)
     left = [
@@ -138,12 +142,15 @@ def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
         state.ranks[number].missing = True
         if state.owners is not None:
             state.owners = np.where(state.owners == number, -1, state.owners).astype(np.int32)
-    kind = "resize" if len(left) * 2 >= len(present) else "partial_telemetry"
-    first = min(state.ranks[number].step or moment.step for number in left)
+    size = _world_size(state)
+    within = [number for number in left if size is None or number < size]
+    resized = not within or len(left) * 2 >= len(present)
+    kind, named = ("resize", left) if resized else ("partial_telemetry", within)
+    first = min(state.ranks[number].step or moment.step for number in named)
     evidence = Evidence(
         "ranks_reporting", float(len(present) - len(left)), float(len(present)), 1.0, "missing_rank"
     )
-    return [rank_alarm(kind, left, first, (evidence,))]
+    return [rank_alarm(kind, named, first, (evidence,))]
 
 
 def _front(state: RunState, present: list[int]) -> tuple[int, int]:

@@ -188,6 +188,18 @@ def test_a_straggler_is_named_by_its_own_step_time() -> None:
     assert (incident.kind, incident.ranks) == ("straggler", (1,))
 
 
+def test_a_rank_that_leaves_with_its_world_made_smaller_is_a_resize() -> None:
+    def shrunk(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["place"] = {"world_size": 4 if step < 30 else 3}
+
+    records = [
+        each for each in of_ranks(range(90), 4, shrunk) if not (each["rank"] == 3 and each["step"] >= 30)
+    ]
+    transitions = outcome_of(log_of(records)).transitions
+
+    assert {(each.kind, each.severity) for _, each in transitions} == {("resize", Severity.INFO)}
+
+
 def test_a_rank_that_stops_reporting_is_missing() -> None:
     records = [each for each in of_ranks(range(60), 4) if not (each["rank"] == 3 and each["step"] >= 30)]
     (incident,) = warnings(records)
