@@ -125,7 +125,7 @@ def _keep_model_only(state: RunState, pending: PendingStep) -> None:
 
 
 def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
-    """Ranks that most of their peers left behind (F49); half or more at once, or out of a smaller world, is a resize."""
+    """Ranks that most peers left behind (F49); half or more at once, or out of a smaller world, is a resize."""
     present = [number for number, rank in state.ranks.items() if not rank.missing and rank.arrivals]
     latest, furthest = _front(state, present)
     left = [
