@@ -160,7 +160,7 @@ def scenarios() -> tuple[Scenario, ...]:
             steps=425,
             fault_step=300,
             budget=125,
-            families=("loss",),
+            families=("loss", "weight"),  # random targets pull at the output layer before the loss climbs
             noise_steps=125,
         ),
         Scenario(
