@@ -99,7 +99,7 @@ class PendingStep(msgspec.Struct):
     """Whether only whole-model values are kept, in slot order."""
 
 
-class Context(msgspec.Struct):
+class Context(msgspec.Struct, omit_defaults=True):
     """What explains a change: learning rate, batch, restarts. Steps are millionths, readings the run's own count."""
 
     lr: float | None = None
