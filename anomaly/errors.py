@@ -7,6 +7,7 @@
     │   └── LayoutMissingError    a compact record came before its layout; it is held, not refused
     ├── SnapshotError             a saved state cannot be read; its run starts cold
     ├── ReplayFileError           a file to replay cannot be read on; the message names file, row and column
+    ├── ActionError               an action on an incident is none, or cannot be done
     ├── PreflightError            Kafka is reachable but not as this worker needs it
     └── KafkaUnreachableError     no broker answers; ``retriable``
 
@@ -84,6 +85,10 @@ class SnapshotError(AnomalyError):
 
 class ReplayFileError(AnomalyError):
     """A file to replay cannot be read, or a row of it breaks a rule."""
+
+
+class ActionError(AnomalyError):
+    """An action on an incident is none, or cannot be done with it."""
 
 
 class PreflightError(AnomalyError):
