@@ -145,10 +145,8 @@ class Producer:
     def _failed(self, error: BaseException, logged: str) -> None:
         if self._abandoned.is_set():
             return
-        self._counts.failures += 1
-        self._failures_in_a_row += 1
         reason = explained(reason_of(error, logged))
-        if self._counts.failures == 1:
+        if self._counts.failures == 0:
             _log.warning(
                 "telemetry of run %s cannot be sent: %s. Training goes on and the newest records are kept; this is"
                 " tried again and again without further warnings",
@@ -157,6 +155,8 @@ class Producer:
             )
         else:
             _log.debug("telemetry of run %s cannot be sent: %s", self._run_id, reason)
+        self._counts.failures += 1  # last: whoever sees it counted finds the reason in the log
+        self._failures_in_a_row += 1
 
     def _back_off(self) -> None:
         if self._closing.is_set():

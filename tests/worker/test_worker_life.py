@@ -225,7 +225,9 @@ def test_a_runs_series_show_its_latest_record_and_its_open_incidents(life: Life)
     assert shown[f'anomaly_incidents_open{{run="{run}",severity="critical"}}'] == 1
 
 
-def test_the_log_has_one_line_when_it_is_ready_and_no_warning(life: Life) -> None:
-    lines = [line for line in life.log.splitlines() if " INFO " in line]
-    assert [("ready" in line, "stopped" in line) for line in lines] == [(True, False), (False, True)]
+def test_the_log_says_what_it_judges_by_when_it_is_ready_and_when_it_stopped_and_warns_of_nothing(
+    life: Life,
+) -> None:
+    lines = [line.partition(" INFO anomaly.worker: ")[2] for line in life.log.splitlines() if " INFO " in line]
+    assert [line.split()[0].strip(":") for line in lines] == ["judges", "ready", "stopped"]
     assert "WARNING" not in life.log
