@@ -228,6 +228,8 @@ def test_a_runs_series_show_its_latest_record_and_its_open_incidents(life: Life)
 def test_the_log_says_what_it_judges_by_when_it_is_ready_and_when_it_stopped_and_warns_of_nothing(
     life: Life,
 ) -> None:
-    lines = [line.partition(" INFO anomaly.worker: ")[2] for line in life.log.splitlines() if " INFO " in line]
+    lines = [
+        line.partition(" INFO anomaly.worker: ")[2] for line in life.log.splitlines() if " INFO " in line
+    ]
     assert [line.split()[0].strip(":") for line in lines] == ["judges", "ready", "stopped"]
     assert "WARNING" not in life.log
