@@ -38,7 +38,7 @@ format: $(ALL)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat
+servers: $(ALL)  ## fetch what the tests run beside Python: Apache Kafka, kcat, Prometheus, Alertmanager
 	$(BIN)/python -m tests.install_servers
 
 bench: servers  ## measure every gate, print and write benchmarks/results.json (ONLY=row,row measures and writes no more than that)

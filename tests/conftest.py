@@ -16,7 +16,15 @@ from typing import TypeVar
 
 import pytest
 
-from tests.install_servers import ServerUnavailableError, faketime, in_ci, java, kafka_jars
+from tests.install_servers import (
+    ServerUnavailableError,
+    alertmanager,
+    faketime,
+    in_ci,
+    java,
+    kafka_jars,
+    prometheus,
+)
 from tests.install_servers import kcat as find_kcat
 from tests.kafka_servers import ApacheKafka, EmbeddedKafka
 
@@ -91,6 +99,13 @@ def kafka(request: pytest.FixtureRequest) -> Kafka:
 def kcat(request: pytest.FixtureRequest) -> str:
     """The path of kcat."""
     return available(request.config, find_kcat)
+
+
+@pytest.fixture
+def monitoring(request: pytest.FixtureRequest) -> None:
+    """For tests that start a Prometheus or an Alertmanager, or run promtool or amtool."""
+    available(request.config, prometheus)
+    available(request.config, alertmanager)
 
 
 def available(config: pytest.Config, find: Callable[[], Server]) -> Server:

@@ -1,4 +1,4 @@
-"""What the tests run beside Python: Java, Apache Kafka's jars (through Maven), kcat and libfaketime.
+"""What the tests run beside Python: Java, Apache Kafka's jars (through Maven), and programs that Debian packages.
 
 ``python -m tests.install_servers`` fetches what is missing where it can: the jars into ``.cache/kafka-<version>`` of
 this repository, the rest with apt-get where that is allowed (as root, or in CI with a sudo that asks nothing).
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 POM = REPOSITORY / "tests" / "kafka-pom.xml"
 OLDEST_JAVA = 17
+PACKAGES = {
+    "mvn": "maven",
+    "kcat": "kcat",
+    "faketime": "faketime",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "docker-compose": "docker-compose",
+}
+"""Debian's package of each command. The tests start none of them as a service, and take free ports."""
+SERVICE_PORTS = {"prometheus": 9090, "prometheus-alertmanager": 9093}
+"""Where Debian's packages listen once systemd starts them, which installing them may do."""
 
 
 class ServerUnavailableError(Exception):
@@ -76,12 +90,34 @@ def kafka_jars() -> Path:
     return jars
 
 
+def command(name: str) -> str:
+    """Return the path of a command of `PACKAGES`."""
+    path = shutil.which(name)
+    if path is None:
+        raise ServerUnavailableError(f"no {name}: apt-get install {PACKAGES[name]}")
+    return path
+
+
 def kcat() -> str:
     """Return kcat, the command that people without Python publish with."""
-    path = shutil.which("kcat")
-    if path is None:
-        raise ServerUnavailableError("no kcat: apt-get install kcat")
-    return path
+    return command("kcat")
+
+
+def prometheus() -> str:
+    """Return Prometheus; promtool, which checks its rules, comes in the same package."""
+    command("promtool")
+    return command("prometheus")
+
+
+def alertmanager() -> str:
+    """Return Alertmanager; amtool, which checks its configuration, comes in the same package."""
+    command("amtool")
+    return command("prometheus-alertmanager")
+
+
+def docker_compose() -> str:
+    """Return docker-compose, which checks a compose file without a container engine."""
+    return command("docker-compose")
 
 
 def faketime() -> Path:
@@ -129,9 +165,8 @@ def _apt_get() -> list[str] | None:
 
 
 def _install_packages() -> None:
-    """Install Maven, kcat and libfaketime if they are missing and apt-get may be used."""
-    packages = {"mvn": "maven", "kcat": "kcat", "faketime": "faketime"}
-    missing = [package for command, package in packages.items() if not shutil.which(command)]
+    """Install those of `PACKAGES` that are missing, if apt-get may be used."""
+    missing = sorted({package for name, package in PACKAGES.items() if not shutil.which(name)})
     apt_get = _apt_get()
     if not missing or apt_get is None:
         return
@@ -148,6 +183,18 @@ def _install_packages() -> None:
         )
         if run.returncode != 0:
             print(f"apt-get {step[0]} failed: {(run.stdout + run.stderr)[-2000:]}")
+    _say_which_ports_are_taken(missing)
+
+
+def _say_which_ports_are_taken(packages: list[str]) -> None:
+    for package in SERVICE_PORTS.keys() & set(packages):
+        port = SERVICE_PORTS[package]
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                print(
+                    f"something answers on port {port}, which no test needs; if it is the service that came along: "
+                    f"systemctl disable --now {package}"
+                )
 
 
 def main() -> int:
@@ -159,6 +206,9 @@ def main() -> int:
         ("Apache Kafka", kafka_jars),
         ("kcat", kcat),
         ("libfaketime", faketime),
+        ("Prometheus", prometheus),
+        ("Alertmanager", alertmanager),
+        ("docker-compose", docker_compose),
     ):
         try:
             print(f"{name}: {find()}")
