@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -111,7 +112,7 @@ def _fault(plan: Plan, hold: Hold) -> dict[str, Any]:
         "kind": hold.plan.name,
         "family": KINDS[hold.plan.name].family,
         "onset_step": start,
-        "budget_steps": fault.budget * max(every, logging),
+        "budget_steps": fault.budget * math.lcm(every, logging),
         "end_step": hold.end,
         "layer": hold.layer,
         "block": block_of(hold.layer) if hold.layer else None,
