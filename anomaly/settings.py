@@ -9,30 +9,21 @@ The hook in a training loop reads the same names: nothing heavier than `anomaly.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from anomaly.connection import DEFAULT_BOOTSTRAP_SERVERS, MASKED, Connection, Secret
+from anomaly.connection import DEFAULT_BOOTSTRAP_SERVERS, Connection, Secret
 from anomaly.errors import SettingsError
-from anomaly.settings_checks import address, between, log_level, name, not_empty, watch_tables
+from anomaly.settings_checks import address, base_url, between, log_level, name, not_empty, watch_tables
+from anomaly.settings_receivers import ReceiverSpec, receiver_problems, receiver_specs
+from anomaly.settings_routes import RouteSpec, route_problems, route_specs
+from anomaly.settings_row import Check, Row
 from anomaly.topics import Topics
 
 T = TypeVar("T")
-Check = Callable[[Any], str | None]
-"""What is wrong with a value and what to do about it, or None."""
-
 CONNECTION = tuple(entry.name for entry in fields(Connection))
 """The settings that say how to reach Kafka: every command that does takes all of them. `Connection` checks them."""
-
-_NEEDED = {
-    str: "text is needed; put it in quotes",
-    int: "a whole number is needed",
-    float: "a number is needed",
-    bool: "true or false is needed",
-    tuple: "a list of tables is needed; write [[watch]]",
-}
 
 
 def _setting(
@@ -143,13 +134,34 @@ class Settings:
         between(0, 100_000),
     )
     log_level: str = _setting("info", "debug, info, warning or error", log_level)
+    grafana_url: str = _setting(
+        "", "where people open Grafana, http:// or https://; empty means pages have no link to it", base_url
+    )
+    runbook_url: str = _setting(
+        "", "web address of the folder with the runbooks; empty means their path in this project", base_url
+    )
+    notify_in_worker: bool = _setting(
+        False, "the worker sends the pages too; false means that anomaly notify does, as a process of its own"
+    )
+    notify_metrics_address: str = _setting(
+        "127.0.0.1:9465", "HOST:PORT of /metrics, /healthz and /readyz of anomaly notify", address
+    )
     watch: tuple[dict[str, Any], ...] = _setting(
         (), "[[watch]] tables: a river detector for chosen series", watch_tables, flag=False
+    )
+    receivers: tuple[dict[str, Any], ...] = _setting(
+        (), "[[receivers]] tables: who gets pages, and how", receiver_problems, flag=False
+    )
+    routes: tuple[dict[str, Any], ...] = _setting(
+        (), "[[routes]] tables: which incidents go to which receivers; without one, each gets all", flag=False
     )
 
     def __post_init__(self) -> None:
         found = ((row.name, row.problem(getattr(self, row.name))) for row in ROWS.values())
-        problems = [f"{name}: {problem}" for name, problem in found if problem is not None]
+        problems = [f"{name}: {each}" for name, problem in found if problem for each in problem.split("\n")]
+        if not any(problem.startswith(("receivers: ", "routes: ")) for problem in problems):
+            names = [spec.name for spec in self.receiver_specs]
+            problems += [f"routes: {problem}" for problem in route_problems(self.routes, names)]
         try:
             if not any(ROWS[name].type_problem(getattr(self, name)) for name in CONNECTION):
                 object.__setattr__(self, "sasl_password", Secret(self.sasl_password))
@@ -165,57 +177,19 @@ class Settings:
         return Connection(**{name: getattr(self, name) for name in CONNECTION})
 
     @property
+    def receiver_specs(self) -> tuple[ReceiverSpec, ...]:
+        """The ``[[receivers]]`` tables, each as what its type is configured by."""
+        return receiver_specs(self.receivers)
+
+    @property
+    def route_specs(self) -> tuple[RouteSpec, ...]:
+        """The ``[[routes]]`` tables."""
+        return route_specs(self.routes)
+
+    @property
     def topics(self) -> Topics:
         """The names of the topics and of the consumer group."""
         return Topics(self.topic_prefix, self.group)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One setting as flags, environment and documentation show it."""
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    check: Check | None
-    secret: bool
-    flag: bool
-
-    @property
-    def option(self) -> str:
-        """``--metrics-address``."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def on_command_line(self) -> bool:
-        """Whether it is a flag."""
-        return self.flag and not self.secret
-
-    @property
-    def environment(self) -> str:
-        """``ANOMALY_METRICS_ADDRESS``."""
-        return "ANOMALY_" + self.name.upper()
-
-    def problem(self, value: Any) -> str | None:
-        """What is wrong with `value` and what to do about it, or None. A secret is not repeated."""
-        problem = self.type_problem(value)
-        if problem is None and self.check is not None:
-            problem = self.check(value)
-        return problem.replace(repr(value), MASKED) if problem is not None and self.secret else problem
-
-    def type_problem(self, value: Any) -> str | None:
-        """What is wrong with the type of `value`, or None. A whole number is a number; true is none."""
-        allowed = (float, int) if self.kind is float else self.kind
-        if isinstance(value, allowed) and (self.kind is bool or not isinstance(value, bool)):
-            return None
-        return f"got {MASKED if self.secret else repr(value)}, {_NEEDED[self.kind]}"
-
-    def shown(self, value: Any) -> str:
-        """The value as ``anomaly config`` prints it, in TOML; a secret that is set shows as stars."""
-        if self.secret and value:
-            return f'"{MASKED}"'
-        return toml_text(value)
 
 
 def _rows() -> Mapping[str, Row]:
@@ -227,21 +201,3 @@ def _rows() -> Mapping[str, Row]:
 
 
 ROWS = _rows()
-
-
-def toml_text(value: Any) -> str:
-    """`value` as TOML.
-
-    >>> print(toml_text("a"), toml_text(True), toml_text(({"detector": "ADWIN"},)))
-    "a" true [{ detector = "ADWIN" }]
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml_text(entry)}" for key, entry in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml_text(entry) for entry in value) + "]"
-    return repr(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{0,200}")
 _LEVELS = ("debug", "info", "warning", "error")
@@ -68,6 +69,29 @@ def host_and_port(text: str) -> tuple[str, int] | None:
     if not colon or not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
         return None
     return (host, int(port)) if int(port) < 65_536 else None
+
+
+def web_url(value: str) -> str | None:
+    """``http://`` or ``https://`` with a host, and without a login, which every log on the way would show."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return f"got {_without_login(value)!r}; give http://HOST:PORT/… or https://HOST/…"
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", value):
+        return f"got {_without_login(value)!r}; give http://HOST:PORT/… or https://HOST/…"
+    if "@" in parts.netloc:
+        return f"got a name or password in {_without_login(value)!r}; leave it out of the address"
+    return None
+
+
+def base_url(value: str) -> str | None:
+    """The same, or nothing."""
+    return web_url(value) if value else None
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", url)
 
 
 def watch_tables(tables: tuple[Any, ...]) -> str | None:

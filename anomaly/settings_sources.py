@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from anomaly.errors import SettingsError
-from anomaly.settings import ROWS, Row, Settings
+from anomaly.settings import ROWS, Settings
+from anomaly.settings_receivers import with_secrets
+from anomaly.settings_row import Row
 
 FILE_NAME = "anomaly.toml"
 FILE_VARIABLE = "ANOMALY_CONFIG"
@@ -97,6 +99,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path 
     ):
         values.update(found)
         origins.update(dict.fromkeys(found, origin))
+    if "receivers" in values:
+        values["receivers"] = with_secrets(values["receivers"], environment)
     try:
         settings = Settings(**values)
     except SettingsError as error:

@@ -10,6 +10,7 @@ import sys
 from anomaly.connection import MASKED
 from anomaly.pace import budget_text
 from anomaly.settings import ROWS
+from anomaly.settings_row import masked
 from anomaly.settings_sources import Loaded, add_flags, load
 
 
@@ -33,6 +34,6 @@ def _object(loaded: Loaded) -> dict[str, dict[str, object]]:
     found = {}
     for row in ROWS.values():
         value = getattr(loaded.settings, row.name)
-        shown = MASKED if row.secret and value else value
+        shown = MASKED if row.secret and value else masked(value)
         found[row.name] = {"value": shown, "origin": loaded.origins.get(row.name, "default")}
     return found

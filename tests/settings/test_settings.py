@@ -10,8 +10,9 @@ import pytest
 
 from anomaly.connection import MASKED
 from anomaly.errors import SettingsError
-from anomaly.settings import ROWS, Row, Settings
+from anomaly.settings import ROWS, Settings
 from anomaly.settings_checks import not_empty
+from anomaly.settings_row import Row
 from anomaly.settings_sources import Loaded, add_flags, load
 
 
