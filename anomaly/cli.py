@@ -28,6 +28,7 @@ COMMANDS = {
     "worker": "watch the runs of a telemetry topic",
     "tail": "follow the incidents as they come",
     "runs": "which runs are watched, since when, what is normal for them, what is open",
+    "incidents": "what is open, what is known of it; acknowledge, mute, resolve, mark a false alarm",
     "deadletter": "the records that were refused: list them, show one, send them back",
     "replay": "judge Parquet or CSV files as the worker would, without Kafka",
     "calibrate": "learn from your own healthy runs how far their series go, and write a profile",

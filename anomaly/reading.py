@@ -6,7 +6,7 @@ The worker's test writes are skipped here, so that no reader counts them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ from anomaly.topics import is_preflight
 POLL_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 1.0
 _LARGEST_RECORD = 16 << 20
+_BLOCK_RECORDS = 50_000
+"""Of transitions, some 100 MB."""
 
 
 class TopicReader:
@@ -84,22 +86,61 @@ class TopicReader:
 
     async def to_end(self, topic: str) -> AsyncIterator[Any]:
         """Every record that the topic holds now, partition by partition in order."""
-        if not (partitions := await self.partitions(topic)):
-            return
-        self._consumer.assign(partitions)
-        ends = await self._consumer.end_offsets(partitions)
-        await self._consumer.seek_to_beginning(*partitions)
-        left = {
-            partition
-            for partition in partitions
-            if await self._consumer.position(partition) < ends[partition]
-        }
-        while left:
-            for record in await self._poll(topic):
+        partitions = await self.partitions(topic)
+        starts, ends = await self._beginnings(partitions), await self.ends(partitions)
+        async for records in self.between(starts, ends):
+            for record in records:
                 yield record
-            left = {
-                partition for partition in left if await self._consumer.position(partition) < ends[partition]
-            }
+
+    async def backwards(self, topic: str, since_unix_seconds: float) -> AsyncIterator[list[Any]]:
+        """What the topic holds since then, in blocks, the newest first; within one each partition is in its order."""
+        partitions = await self.partitions(topic)
+        first, ends = await self.since(partitions, since_unix_seconds), await self.ends(partitions)
+        size = max(_BLOCK_RECORDS // max(len(partitions), 1), 1)
+        while any(first[one] < ends[one] for one in partitions):
+            starts = {one: max(first[one], ends[one] - size) for one in partitions}
+            yield [record async for records in self.between(starts, ends) for record in records]
+            ends = starts
+
+    async def between(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncIterator[list[Any]]:
+        """The records of these partitions from `starts` up to but without `ends`, as they come.
+
+        What is no longer there is passed over.
+        """
+        left = {one for one, start in starts.items() if start < ends[one]}
+        if not left:
+            return
+        self._consumer.assign(list(left))
+        for one in left:
+            self._consumer.seek(one, starts[one])
+        while left:
+            records = await self._poll(next(iter(left)).topic)
+            yield [one for one in records if one.offset < ends[TopicPartition(one.topic, one.partition)]]
+            done = {one for one in left if await self._consumer.position(one) >= ends[one]}
+            self._consumer.pause(*done)  # or it would be read on behind our back
+            left -= done
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset after each partition's last record."""
+        found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+        return found
+
+    async def since(
+        self, partitions: Collection[TopicPartition], unix_seconds: float
+    ) -> dict[TopicPartition, int]:
+        """The offset of each partition's first record that is at least so new; its end where none is."""
+        if unix_seconds <= 0:
+            return await self._beginnings(partitions)
+        milliseconds = int(unix_seconds * 1000)
+        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+        ends = await self.ends(partitions)
+        return {one: ends[one] if found[one] is None else found[one].offset for one in partitions}
+
+    async def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        found: dict[TopicPartition, int] = await self._consumer.beginning_offsets(list(partitions))
+        return found
 
     async def follow(
         self,

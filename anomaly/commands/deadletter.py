@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from anomaly.commands.arguments import age, count
 from anomaly.commands.letter_shown import as_json, details, letters_table, reasons_line
 from anomaly.commands.letters import Found, Letter, Place, Wanted, find, place_of
 from anomaly.commands.requeue import Requeue, plan, send
@@ -21,7 +22,6 @@ from anomaly.settings_sources import add_flags, load
 
 NOT_FOUND = 1
 LISTED = 50
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HOW = """\
 What happens to a record that is sent again: it goes back to telemetry with its own bytes, key and timestamp, to the
 partition it came from, marked with the header 'requeued'. The worker reads it as any other, after all that has come
@@ -62,19 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument(
             "--since",
-            type=_ago,
+            type=age,
             metavar="AGE",
             default=float("inf"),
             help="refused at most so long ago: 90s, 30m, 6h, 2d",
         )
         action.add_argument(
-            "--until", type=_ago, metavar="AGE", default=0.0, help="refused at least so long ago"
+            "--until", type=age, metavar="AGE", default=0.0, help="refused at least so long ago"
         )
     listing.add_argument(
-        "--limit", type=_count, default=LISTED, help="the newest so many (default: %(default)s)"
+        "--limit", type=count, default=LISTED, help="the newest so many (default: %(default)s)"
     )
     again.add_argument(
-        "--limit", type=_count, default=1000, help="at most so many, the oldest first (default: %(default)s)"
+        "--limit", type=count, default=1000, help="at most so many, the oldest first (default: %(default)s)"
     )
     again.add_argument("--yes", action="store_true", help="send them; without it they are only listed")
     again.add_argument("--force", action="store_true", help="also those that were sent again before")
@@ -180,16 +180,3 @@ def _place(text: str) -> Place:
     if place is None:
         raise argparse.ArgumentTypeError(f"got {text!r}; PARTITION:OFFSET is needed, as in 3:41")
     return place
-
-
-def _ago(text: str) -> float:
-    unit = _UNITS.get(text[-1:])
-    if unit is None or not text[:-1].isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}; a number and s, m, h or d is needed, as in 6h")
-    return float(text[:-1]) * unit
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; a number from 1 is needed")
-    return int(text)
