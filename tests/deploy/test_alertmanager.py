@@ -1,0 +1,228 @@
+"""Alertmanager's configuration: checked by amtool, and tried on a real Alertmanager whose receivers are recorded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import available
+from tests.deploy.files import DEPLOY, read_yaml, rules
+from tests.install_servers import alertmanager, command
+from tests.monitoring_servers import Alertmanager, RecordingWebhook
+from tests.worker.processes import eventually
+
+FOLDER = DEPLOY / "alertmanager"
+CONFIG = FOLDER / "alertmanager.yml"
+AT_ONCE = 5.0
+"""Seconds: far from the intervals of the groups, and long for a busy machine."""
+
+
+def amtool(*arguments: str) -> str:
+    done = subprocess.run([command("amtool"), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.usefixtures("monitoring")
+@pytest.mark.parametrize("name", ["alertmanager.yml", "demo.yml"])
+def test_amtool_takes_the_configuration(name: str) -> None:
+    amtool("check-config", str(FOLDER / name))
+
+
+def test_the_demonstration_differs_in_its_receivers_alone() -> None:
+    shipped, demo = read_yaml(CONFIG), read_yaml(FOLDER / "demo.yml")
+    assert {key: demo[key] for key in ("route", "inhibit_rules", "templates")} == {
+        key: shipped[key] for key in ("route", "inhibit_rules", "templates")
+    }
+    assert [each["name"] for each in demo["receivers"]] == [each["name"] for each in shipped["receivers"]]
+
+
+def test_no_secret_stands_in_the_configuration() -> None:
+    text = yaml.dump(read_yaml(CONFIG))
+    assert not [word for word in ("password:", "routing_key:", "api_url:", "credentials:") if word in text]
+
+
+@pytest.mark.usefixtures("monitoring")
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ("alertname=TrainingAnomaly severity=critical run=r incident=1", "oncall"),
+        ("alertname=TrainingAnomaly severity=warning run=r team=vision", "chat"),
+        ("alertname=TrainingAnomaly severity=critical run=r storm=s", "oncall"),
+        ("alertname=TrainingAnomaly severity=warning run=r storm=s", "chat"),
+        ("alertname=SomethingElse severity=critical", "chat"),
+    ],
+)
+def test_an_alert_goes_to(labels: str, receiver: str) -> None:
+    amtool(
+        "config",
+        "routes",
+        "test",
+        f"--config.file={CONFIG}",
+        f"--verify.receivers={receiver}",
+        *labels.split(),
+    )
+
+
+@pytest.mark.usefixtures("monitoring")
+@pytest.mark.parametrize("rule", rules("alerts"), ids=lambda rule: rule["alert"])
+def test_our_own_alerts_go_to_the_detectors_people(rule: dict[str, Any]) -> None:
+    wanted = {"critical": "detector-oncall", "warning": "detector-chat", "none": "heartbeat"}
+    labels = [f"alertname={rule['alert']}", *(f"{name}={value}" for name, value in rule["labels"].items())]
+    receiver = wanted[rule["labels"]["severity"]]
+    amtool("config", "routes", "test", f"--config.file={CONFIG}", f"--verify.receivers={receiver}", *labels)
+
+
+def alert(run: str, severity: str = "critical", incident: str = "1", **labels: str) -> dict[str, Any]:
+    """As the notifier sends it."""
+    named = {
+        "alertname": "TrainingAnomaly",
+        "run": run,
+        "severity": severity,
+        "incident": f"{run}-{incident}",
+    }
+    return {"labels": named | labels, "annotations": {"summary": f"something of {run}", "advice": "Stop."}}
+
+
+def ended(one: dict[str, Any]) -> dict[str, Any]:
+    return {**one, "endsAt": datetime.now(UTC).isoformat()}
+
+
+class Office:
+    """An Alertmanager with the routes and inhibitions of `CONFIG`, and who gets what from it."""
+
+    def __init__(self, server: Alertmanager, webhook: RecordingWebhook) -> None:
+        self.server = server
+        self.webhook = webhook
+
+    def send(self, *alerts: dict[str, Any]) -> None:
+        """One request."""
+        self.server.post("/api/v2/alerts", alerts)
+
+    def messages(self, receiver: str, **labels: str) -> list[dict[str, Any]]:
+        """What came to `receiver` with an alert that has these labels."""
+        bodies = [each.body for each in self.webhook.at(f"/{receiver}")]
+        return [
+            body for body in bodies if any(labels.items() <= one["labels"].items() for one in body["alerts"])
+        ]
+
+    def wait_for(self, receiver: str, seconds: float = 60.0, count: int = 1, **labels: str) -> dict[str, Any]:
+        """The last message, once there are `count`."""
+        eventually(
+            f"{count} messages to {receiver} of {labels}",
+            lambda: len(self.messages(receiver, **labels)) >= count,
+            seconds,
+        )
+        return self.messages(receiver, **labels)[-1]
+
+
+@pytest.fixture(scope="module")
+def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    available(request.config, alertmanager)
+    folder = tmp_path_factory.mktemp("office")
+    with RecordingWebhook() as webhook:
+        text = read_yaml(CONFIG)
+        text["receivers"] = [
+            {"name": each["name"], "webhook_configs": [{"url": f"{webhook.url}/{each['name']}"}]}
+            for each in text["receivers"]
+        ]
+        del text["global"], text["templates"]
+        path = folder / "alertmanager.yml"
+        path.write_text(json.dumps(text))
+        with Alertmanager(folder, path) as server:
+            yield Office(server, webhook)
+
+
+def test_a_second_critical_incident_of_a_run_pages_at_once(office: Office) -> None:
+    office.send(alert("twice", incident="1"))
+    office.wait_for("oncall", AT_ONCE, incident="twice-1")
+    office.send(alert("twice", incident="2"))
+    page = office.wait_for("oncall", AT_ONCE, incident="twice-2")
+    assert [one["labels"]["incident"] for one in page["alerts"]] == ["twice-2"]
+
+
+def test_an_escalation_pages_at_once(office: Office) -> None:
+    before, after = alert("escalates", "warning"), alert("escalates", "critical")
+    office.send(before)
+    office.wait_for("chat", run="escalates")
+    office.send(ended(before), after)
+    page = office.wait_for("oncall", AT_ONCE, run="escalates")
+    assert [(one["status"], one["labels"]["severity"]) for one in page["alerts"]] == [("firing", "critical")]
+
+
+def test_a_warning_under_a_critical_incident_of_its_run_is_not_sent(office: Office) -> None:
+    office.send(alert("both", "critical"))
+    office.wait_for("oncall", AT_ONCE, run="both")
+    office.send(alert("both", "warning", incident="2"))
+    office.send(alert("warned", "warning"))  # later, and with the same wait
+    office.wait_for("chat", run="warned")
+    assert office.messages("chat", run="both") == []
+
+
+def test_a_storm_of_400_runs_is_one_page(office: Office) -> None:
+    office.send(*(alert(f"storm-{number}", storm="storm-oncall-1") for number in range(400)))
+    office.wait_for("oncall", storm="storm-oncall-1")
+    office.send(alert("late", storm="storm-oncall-2"))  # what was due of the first is sent before it
+    office.wait_for("oncall", storm="storm-oncall-2")
+    (page,) = office.messages("oncall", storm="storm-oncall-1")
+    assert len({one["labels"]["run"] for one in page["alerts"]}) == 400
+
+
+def test_a_silence_holds_and_a_resolution_arrives(office: Office) -> None:
+    matcher = {"name": "run", "value": "quiet.*", "isRegex": True, "isEqual": True}
+    times = {"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z"}
+    office.server.post(
+        "/api/v2/silences", {"matchers": [matcher], "createdBy": "test", "comment": "known", **times}
+    )
+    office.send(alert("quiet-7"))
+    office.send(alert("loud-7"))
+    office.wait_for("oncall", run="loud-7")
+    office.send(ended(alert("loud-7")))
+    assert office.wait_for("oncall", count=2, run="loud-7")["status"] == "resolved"
+    assert office.messages("oncall", run="quiet-7") == []
+    (silenced,) = office.server.alerts(filter='run="quiet-7"')
+    assert silenced["status"]["state"] == "suppressed"
+
+
+def one_alert(number: int, **labels: str) -> dict[str, Any]:
+    return {
+        "status": "firing",
+        "labels": {"alertname": "TrainingAnomaly", "run": f"gpt-{number}", "severity": "critical"} | labels,
+        "annotations": {"summary": "NaN gradient in h.3", "advice": "Stop the run."},
+        "startsAt": "2026-01-01T00:00:00Z",
+    }
+
+
+def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, **group: str) -> str:
+    common = lambda part: dict(set.intersection(*(set(each[part].items()) for each in alerts)))  # noqa: E731
+    data = {
+        "status": "firing", "receiver": "oncall", "alerts": alerts, "groupLabels": group,
+        "commonLabels": common("labels"), "commonAnnotations": common("annotations"),
+    }  # fmt: skip
+    path = folder / "data.json"
+    path.write_text(json.dumps(data))
+    return amtool(
+        "template", "render", f"--template.glob={FOLDER / 'anomaly.tmpl'}", f"--template.data={path}",
+        f'--template.text={{{{ template "{template}" . }}}}',
+    ).strip()  # fmt: skip
+
+
+@pytest.mark.usefixtures("monitoring")
+def test_a_page_names_the_run_and_a_storm_lists_all_of_them(tmp_path: Path) -> None:
+    single, many = [one_alert(1)], [one_alert(number, storm="s") for number in range(3)]
+    assert rendered("anomaly.title", single, tmp_path) == "[critical] gpt-1: NaN gradient in h.3"
+    assert (
+        rendered("anomaly.title", many, tmp_path, storm="s", severity="critical")
+        == "3 incidents at once [critical]"
+    )
+    text = rendered("anomaly.text", many, tmp_path, storm="s")
+    assert [line for line in text.splitlines() if line.startswith("gpt-")] == [
+        f"gpt-{number}: NaN gradient in h.3" for number in range(3)
+    ]
