@@ -140,6 +140,9 @@ class Settings:
     runbook_url: str = _setting(
         "", "web address of the folder with the runbooks; empty means their path in this project", base_url
     )
+    notify_ca_file: str = _setting(
+        "", "PEM file of authorities that receivers' certificates may be signed by, beside the system's"
+    )
     notify_in_worker: bool = _setting(
         False, "the worker sends the pages too; false means that anomaly notify does, as a process of its own"
     )

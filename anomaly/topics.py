@@ -66,9 +66,24 @@ class Topics:
         return f"{self.prefix}.incident-actions"
 
     @property
+    def notifications(self) -> str:
+        """What each receiver was told last of each incident, from the notifier to itself."""
+        return f"{self.prefix}.notifications"
+
+    @property
     def deadletter(self) -> str:
         """Records that were refused, unchanged."""
         return f"{self.prefix}.deadletter"
+
+    @property
+    def of_worker(self) -> tuple[str, ...]:
+        """What must be there for a worker."""
+        return (self.telemetry, self.incidents, self.incident_actions, self.deadletter, self.changelog)
+
+    @property
+    def of_notifier(self) -> tuple[str, ...]:
+        """What must be there for a notifier."""
+        return (self.incidents, self.incident_actions, self.notifications)
 
     @property
     def changelog(self) -> str:
@@ -89,6 +104,12 @@ def topic_configurations(
         topics.incidents: kept(telemetry_retention_days + INCIDENTS_LONGER_DAYS),
         topics.incident_actions: kept(30),
         topics.deadletter: {**kept(30), "max.message.bytes": str(max_message_bytes + DEAD_LETTER_ROOM)},
+        topics.notifications: {
+            "cleanup.policy": "compact",
+            "segment.ms": "3600000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "delete.retention.ms": str(DAY_SECONDS * 1000),
+        },
         topics.changelog: {
             "cleanup.policy": "compact",
             "segment.bytes": str(32 << 20),

@@ -2,7 +2,7 @@
 
 Reading order:
 
-    preflight   (admin)                         what must be true of Kafka before anything starts
+    preflight   (topic_admin)                   what must be true of Kafka before anything starts
     app         (faust_app, transport, …)       the worker on Faust: what runs when
     stream      (partition_book, letters)       what becomes of a batch
     end_in_sight                                which seconds count for the timers

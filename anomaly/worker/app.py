@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from faust.types import TP
 
+from anomaly.health import Health
 from anomaly.metrics import WorkerMetrics
 from anomaly.settings import Settings
 from anomaly.worker import foreign
@@ -29,7 +30,6 @@ from anomaly.worker.continuity import Batch
 from anomaly.worker.faust_app import build_app
 from anomaly.worker.foreign import ForeignRecords
 from anomaly.worker.guard import Lease, fail, guarded
-from anomaly.worker.health import Health
 from anomaly.worker.idle import FILE, IdleFile
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import sent_before

@@ -7,7 +7,6 @@ the batch and goes on behind it. So everything of ours runs inside `guarded`.
 from __future__ import annotations
 
 import asyncio
-import enum
 import functools
 import logging
 import os
@@ -18,21 +17,12 @@ from typing import NoReturn, ParamSpec, TypeVar
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
 from anomaly.errors import KafkaUnreachableError
+from anomaly.exit_codes import ExitCode
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("anomaly.worker")
-
-
-class ExitCode(enum.IntEnum):
-    """What the worker's end means. A supervisor starts it again after the last three."""
-
-    STOPPED = 0
-    REFUSED = 2
-    KAFKA_UNREACHABLE = 69
-    INTERNAL_ERROR = 70
-    LEASE_LOST = 75
 
 
 def die(code: ExitCode, why: str) -> NoReturn:

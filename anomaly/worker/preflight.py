@@ -7,37 +7,21 @@ record can be written to each topic and read back.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    KafkaConnectionError,
-    NodeNotReadyError,
-    NotCoordinatorForGroupError,
-    for_code,
-)
-from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, for_code
 
 from anomaly.credentials import kafka_options
 from anomaly.errors import PreflightError
 from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
+from anomaly.topic_admin import coordinator_of, ensure_topics
 from anomaly.worker.access import check_access
-from anomaly.worker.admin import Cluster, create_topics, look, missing_topics
 from anomaly.worker.commits import read_metadata
 
 REQUEST_TIMEOUT_MS = 10_000
-PATIENCE_SECONDS = 15.0
-POLL_SECONDS = 0.2
 GROUP_PROTOCOL = "faust"
-
-T = TypeVar("T")
+WHO = "this worker"
 
 
 async def preflight(settings: Settings) -> int:
@@ -61,20 +45,7 @@ async def preflight(settings: Settings) -> int:
 
 
 async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    cluster = await look(admin)
-    plans = missing_topics(settings, cluster)
-    await create_topics(admin, plans, settings)
-    names = {plan.name for plan in plans}
-
-    async def see() -> Cluster | None:  # what one broker created, the next one may learn a moment later
-        seen = await look(admin)
-        return seen if names <= seen.partitions.keys() else None
-
-    cluster = await _until(
-        see,
-        f"topics {', '.join(sorted(names))} are there now, but the cluster does not show them; allow this worker READ "
-        "and WRITE on them. It waited, and gave up",
-    )
+    cluster = await ensure_topics(admin, settings, settings.topics.of_worker, WHO)
     topics = settings.topics
     wanted = cluster.partitions[topics.telemetry]
     for topic in (topics.incidents, topics.changelog):
@@ -87,41 +58,10 @@ async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> int:
     return wanted
 
 
-async def _until(look_again: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
-    """Ask again and again, for a while, until there is an answer."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_SECONDS
-    while (found := await look_again()) is None:
-        if loop.time() > deadline:
-            raise PreflightError(f"{otherwise} after {PATIENCE_SECONDS:g} s; look at the broker's log")
-        await asyncio.sleep(POLL_SECONDS)
-    return found
-
-
 async def _group(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> None:
     group = settings.topics.consumer_group
-
-    async def coordinator() -> int | None:  # a broker that has just started does not know its groups yet
-        try:
-            node = int(await admin.find_coordinator(group))
-            await _members(admin, group, node)
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
-            return None
-        return node
-
-    try:
-        node = await _until(coordinator, f"no broker coordinates group {group}")
-        await _may_join(admin, group, node)
-        await _offsets(admin, settings, partitions, node)
-    except GroupAuthorizationFailedError:
-        raise PreflightError(f"this worker may not use group {group}; allow it READ on that group") from None
-
-
-async def _may_join(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
-    """Describing a group needs less than joining it; a heartbeat of nobody needs as much, and changes nothing."""
-    response = await admin._send_request(HeartbeatRequest(group, -1, ""), node)
-    if response.error_code == GroupAuthorizationFailedError.errno:
-        raise GroupAuthorizationFailedError(group)
+    node = await coordinator_of(admin, group, WHO, lambda at: _members(admin, group, at))
+    await _offsets(admin, settings, partitions, node)
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str, node: int) -> None:

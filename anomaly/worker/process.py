@@ -17,6 +17,9 @@ import faust
 import prometheus_client
 
 from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
+from anomaly.exit_codes import ExitCode
+from anomaly.health import Health, HealthServer, warn_if_exposed
+from anomaly.logs import set_up_log
 from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import PartitionMonitor
 from anomaly.monitor.limits import Limits
@@ -24,9 +27,6 @@ from anomaly.pace import budget_text
 from anomaly.profile import judging_limits, name_of
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
-from anomaly.worker.guard import ExitCode
-from anomaly.worker.health import Health, HealthServer, is_exposed
-from anomaly.worker.logs import set_up_log
 from anomaly.worker.preflight import preflight
 from anomaly.worker.readings import RunReader
 
@@ -45,13 +45,8 @@ def run(settings: Settings) -> int:
     health = Health()
     metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)
-    if is_exposed(settings.metrics_address):
-        log.warning(
-            "metrics_address: %s can be reached from other machines, and has neither password nor TLS; let only a "
-            "proxy that has both reach it, or give 127.0.0.1",
-            settings.metrics_address,
-        )
-    with HealthServer(settings.metrics_address, metrics.registry, health) as server:
+    warn_if_exposed("metrics_address", settings.metrics_address)
+    with HealthServer("metrics_address", settings.metrics_address, metrics.registry, health) as server:
         try:
             partitions = asyncio.run(preflight(settings))
         except PreflightError as error:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 
 from faust.types import TP
 
+from anomaly.exit_codes import ExitCode
 from anomaly.topics import Topics
-from anomaly.worker.guard import ExitCode, die
+from anomaly.worker.guard import die
 from anomaly.worker.partition_book import PartitionBook
 from anomaly.worker.transport import Consumer
 

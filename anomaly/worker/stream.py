@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from faust.types import TP
 
 from anomaly.errors import Reason
+from anomaly.exit_codes import ExitCode
 from anomaly.incidents.transition import Status, Transition
 from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import Outcome, PartitionMonitor, RunState
@@ -22,7 +23,7 @@ from anomaly.worker.consumer_thread import Fetched
 from anomaly.worker.continuity import Batch
 from anomaly.worker.end_in_sight import EndInSight
 from anomaly.worker.fault_points import Point, reached
-from anomaly.worker.guard import ExitCode, die
+from anomaly.worker.guard import die
 from anomaly.worker.idle import IdlePartition
 from anomaly.worker.letters import dead_letter, forward, unreadable_snapshot
 from anomaly.worker.outbox import Outbox, Outgoing

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from anomaly.exit_codes import ExitCode
 from anomaly.topics import Topics
 from anomaly.worker.fault_points import VARIABLE, Point
-from anomaly.worker.guard import ExitCode
 from tests.chaos.verdict import judge
 from tests.conftest import Kafka
 from tests.worker.processes import WorkerProcess, eventually

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from anomaly.exit_codes import ExitCode
 from anomaly.topics import Topics
-from anomaly.worker.guard import ExitCode
 from tests.chaos.verdict import reference_of
 from tests.conftest import Kafka
 from tests.worker.processes import WorkerProcess, eventually

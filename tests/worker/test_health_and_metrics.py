@@ -16,11 +16,11 @@ from aiokafka.structs import ConsumerRecord
 from prometheus_client import generate_latest
 
 from anomaly.errors import Reason, SettingsError
+from anomaly.health import Health, HealthServer
 from anomaly.incidents.kinds import KINDS
+from anomaly.logs import Sparse
 from anomaly.metrics import RunReading, WorkerMetrics
 from anomaly.monitor import PartitionMonitor
-from anomaly.worker.health import Health, HealthServer
-from anomaly.worker.logs import Sparse
 from anomaly.worker.readings import RunReader
 from tests.worker.topic_tools import step
 
@@ -43,7 +43,7 @@ def test_readyz_and_healthz_follow_the_worker() -> None:
     registry, _ = registry_and_metrics()
     now = [0.0]
     health = Health(clock=lambda: now[0])
-    with HealthServer("127.0.0.1:0", registry, health) as server:
+    with HealthServer("metrics_address", "127.0.0.1:0", registry, health) as server:
         assert get(server.address, "/healthz") == (200, "alive\n")
         assert get(server.address, "/readyz")[0] == 503
         health.ready = True
@@ -59,10 +59,10 @@ def test_readyz_and_healthz_follow_the_worker() -> None:
 def test_a_port_that_is_taken_is_a_setting_to_change() -> None:
     registry, _ = registry_and_metrics()
     with (
-        HealthServer("127.0.0.1:0", registry, Health()) as server,
+        HealthServer("metrics_address", "127.0.0.1:0", registry, Health()) as server,
         pytest.raises(SettingsError, match=rf"metrics_address: got {server.address}.*choose another port"),
     ):
-        HealthServer(server.address, registry, Health())
+        HealthServer("metrics_address", server.address, registry, Health())
 
 
 def test_everything_is_there_with_zero_from_the_start() -> None:

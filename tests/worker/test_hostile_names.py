@@ -9,8 +9,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from anomaly.logs import Escaped
 from anomaly.metrics import RunReading, WorkerMetrics
-from anomaly.worker.logs import Escaped
 from tests.fuzz.names import HOSTILE, SCRIPTS
 
 RUNS = tuple(

@@ -1,6 +1,6 @@
 """``/metrics``, ``/healthz`` and ``/readyz``, from a thread of their own.
 
-A thread, so that they answer while the worker's event loop is busy or stuck: ``/healthz`` then says so.
+A thread, so that they answer while the process's event loop is busy or stuck: ``/healthz`` then says so.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from anomaly.settings_checks import host_and_port
 STUCK_SECONDS = 30.0
 STOP_LOOK_SECONDS = 0.05
 
-log = logging.getLogger("anomaly.worker")
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Health:
-    """What the worker says of itself; written by its event loop, read by the server's thread."""
+    """What a process says of itself; written by its event loop, read by the server's thread."""
 
     clock: Callable[[], float] = time.monotonic
     ready: bool = False
-    """Partitions are assigned and their states recovered."""
+    """It does its work: partitions are assigned, and what is known of them is read."""
     beat: float | None = field(default=None)
     """When the event loop last came round; None before it runs."""
 
@@ -61,13 +61,24 @@ def is_exposed(address: str) -> bool:
         return host != "localhost"
 
 
+def warn_if_exposed(setting: str, address: str) -> None:
+    """Say so in the log where others than this machine can reach `address`, which is that setting's value."""
+    if is_exposed(address):
+        log.warning(
+            "%s: %s can be reached from other machines, and has neither password nor TLS; let only a proxy that has "
+            "both reach it, or give 127.0.0.1",
+            setting,
+            address,
+        )
+
+
 class HealthServer:
     """Serve on `address` (``HOST:PORT``; port 0 takes a free one) while entered.
 
-    Raises `SettingsError` when the address cannot be used.
+    Raises `SettingsError`, which names `setting`, when the address cannot be used.
     """
 
-    def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, setting: str, address: str, registry: CollectorRegistry, health: Health) -> None:
         host, port = host_and_port(address) or ("", 0)
 
         class Handler(_Handler):
@@ -83,9 +94,7 @@ class HealthServer:
             self._server = Server((host, port), Handler)
         except OSError as error:
             raise SettingsError(
-                [
-                    f"metrics_address: got {address}, which cannot be used ({error.strerror}); choose another port"
-                ]
+                [f"{setting}: got {address}, which cannot be used ({error.strerror}); choose another port"]
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(STOP_LOOK_SECONDS,), name="health", daemon=True

@@ -1,4 +1,6 @@
-"""The worker's log: ours at its level, what we stand on only when something is wrong and not forty times a second."""
+"""The log of a process that runs for long: ours at its level, what we stand on only where something is wrong, and
+not forty times a second.
+"""
 
 from __future__ import annotations
 
