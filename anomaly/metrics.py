@@ -7,7 +7,9 @@ scrapes and are gone with the run's partition; two workers never both show a run
 
 from __future__ import annotations
 
+import enum
 import heapq
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -23,11 +25,23 @@ PROCESSING_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+class Phase(enum.StrEnum):
+    """Where a run stands, as far as the worker knows."""
+
+    TRAINING = "training"
+    PAUSED = "paused"
+    """It declared an evaluation, a checkpoint or another pause."""
+    SILENT = "silent"
+    """It should report, and does not."""
+    FINISHED = "finished"
+
+
 @dataclass(frozen=True, slots=True)
 class RunReading:
     """What one run shows: its latest whole-model numbers (None = never measured) and its open incidents."""
 
     run: str
+    phase: Phase = Phase.TRAINING
     last_record_unix_seconds: float | None = None
     step: float | None = None
     loss: float | None = None
@@ -36,7 +50,11 @@ class RunReading:
     steps_per_second: float | None = None
     worst_score: float | None = None
     attempt: float | None = None
+    ranks: float | None = None
     incidents_open: Mapping[str, int] = field(default_factory=dict)
+    """How many, by severity."""
+    opened: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """When the oldest of them was opened (Unix seconds), by kind and severity."""
 
 
 _RUN_GAUGES = (
@@ -56,11 +74,12 @@ _RUN_GAUGES = (
         "Largest score of the run's latest record; 1 raises an alarm.",
     ),
     ("attempt", "anomaly_run_attempt", "How often the run has started over, from 0."),
+    ("ranks", "anomaly_run_ranks", "Ranks of the run that report."),
 )
 
 
 class RunCollector(Collector):
-    """The runs' series: 8 gauges and one for each severity, at most 12 a run."""
+    """How many runs are in each phase, and the runs' series: at most 12 a run, and one for each kind that is open."""
 
     def __init__(self, registry: CollectorRegistry, limit: int) -> None:
         self.limit = limit
@@ -73,10 +92,14 @@ class RunCollector(Collector):
         return self._families().values()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One sample a run and gauge; what was never measured has none."""
+        """One sample a phase, and one a run and gauge; what was never measured has none."""
         families = self._families()
+        readings = list(self.source())
+        phases = Counts(reading.phase for reading in readings)
+        for phase in Phase:
+            families["phases"].add_metric([phase], phases[phase])
         newest = heapq.nlargest(
-            self.limit, self.source(), key=lambda reading: reading.last_record_unix_seconds or 0.0
+            self.limit, readings, key=lambda reading: reading.last_record_unix_seconds or 0.0
         )
         for reading in newest:
             for name, _, _ in _RUN_GAUGES:
@@ -86,6 +109,8 @@ class RunCollector(Collector):
             for severity in Severity:
                 count = reading.incidents_open.get(severity, 0)
                 families["incidents_open"].add_metric([reading.run, severity], count)
+            for what, opened in reading.opened.items():
+                families["opened"].add_metric([reading.run, *what], opened)
         yield from families.values()
 
     @staticmethod
@@ -95,6 +120,14 @@ class RunCollector(Collector):
         }
         families["incidents_open"] = GaugeMetricFamily(
             "anomaly_incidents_open", "Incidents that are open now.", labels=["run", "severity"]
+        )
+        families["opened"] = GaugeMetricFamily(
+            "anomaly_incident_opened_timestamp_seconds",
+            "Since when an incident of this kind is open; gone once none is.",
+            labels=["run", "kind", "severity"],
+        )
+        families["phases"] = GaugeMetricFamily(
+            "anomaly_runs_in_phase", "Runs that this worker knows, by where they stand.", labels=["phase"]
         )
         return families
 

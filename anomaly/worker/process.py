@@ -43,7 +43,7 @@ def run(settings: Settings) -> int:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     limits = judging_limits(settings)  # raises for a watch or a profile that cannot be
     health = Health()
-    metrics = WorkerMetrics(prometheus_client.CollectorRegistry(), settings.max_metric_runs)
+    metrics = WorkerMetrics(_registry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)
     warn_if_exposed("metrics_address", settings.metrics_address)
     with HealthServer("metrics_address", settings.metrics_address, metrics.registry, health) as server:
@@ -82,6 +82,13 @@ def _run_faust(
     except Exception:
         log.exception("Faust ended with an error")
     return ExitCode.INTERNAL_ERROR
+
+
+def _registry() -> prometheus_client.CollectorRegistry:
+    """For this process alone: with its start, its memory and its processor's seconds where the system tells them."""
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    return registry
 
 
 def _search_less_for_garbage() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
-from anomaly.metrics import RunReading
+from anomaly.incidents.open_incident import OpenIncident
+from anomaly.metrics import Phase, RunReading
 from anomaly.monitor.snapshot import Head
-from anomaly.monitor.state import RunState
+from anomaly.monitor.state import Context, Life, RunState, Timers
 from anomaly.records import MILLIONTHS, step_number
 
 RATE_SECONDS = 10.0
@@ -52,6 +54,7 @@ def reading_of(state: RunState, steps_per_second: float | None = None) -> RunRea
     """What a live run shows."""
     return RunReading(
         run=state.run,
+        phase=phase_of(state.life, state.context, state.timers),
         last_record_unix_seconds=state.last_time,
         step=None if state.newest_step is None else step_number(state.newest_step),
         loss=state.latest.get("loss"),
@@ -60,7 +63,8 @@ def reading_of(state: RunState, steps_per_second: float | None = None) -> RunRea
         steps_per_second=steps_per_second,
         worst_score=state.slab.worst if len(state.slab) else None,
         attempt=state.attempt,
-        incidents_open=Counter(incident.severity for incident in state.open_incidents),
+        ranks=sum(not rank.missing for rank in list(state.ranks.values())),
+        **_of_incidents(state.open_incidents),
     )
 
 
@@ -69,9 +73,29 @@ def reading_of_head(head: Head) -> RunReading:
     opened = [*head.book.open, *(head.timers.book.open if head.timers is not None else ())]
     return RunReading(
         run=head.run,
+        phase=phase_of(head.marks.life, head.context, head.timers),
         last_record_unix_seconds=head.last_time,
         step=None if head.newest_step is None else step_number(head.newest_step),
         lr=head.context.lr,
         attempt=head.attempt,
-        incidents_open=Counter(incident.severity for incident in opened),
+        **_of_incidents(opened),
     )
+
+
+def _of_incidents(incidents: Collection[OpenIncident]) -> dict[str, Any]:
+    opened: dict[tuple[str, str], float] = {}
+    for one in incidents:
+        if one.opened_time is not None:
+            opened.setdefault((one.kind, one.severity), one.opened_time)
+    return {"incidents_open": Counter(one.severity for one in incidents), "opened": opened}
+
+
+def phase_of(life: Life, context: Context, timers: Timers | None) -> Phase:
+    """Where the run stands."""
+    if life.closed or context.outcome is not None:
+        return Phase.FINISHED
+    if timers is None:
+        return Phase.TRAINING
+    if timers.book.of_kind("run_silent") is not None:
+        return Phase.SILENT
+    return Phase.PAUSED if timers.paused else Phase.TRAINING

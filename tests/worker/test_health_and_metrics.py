@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import prometheus_client
 import pytest
@@ -19,9 +20,10 @@ from anomaly.errors import Reason, SettingsError
 from anomaly.health import Health, HealthServer
 from anomaly.incidents.kinds import KINDS
 from anomaly.logs import Sparse
-from anomaly.metrics import RunReading, WorkerMetrics
-from anomaly.monitor import PartitionMonitor
-from anomaly.worker.readings import RunReader
+from anomaly.metrics import Phase, RunReading, WorkerMetrics
+from anomaly.monitor import PartitionMonitor, snapshot
+from anomaly.worker.readings import RunReader, reading_of, reading_of_head
+from tests.monitor.test_timers import PAUSE, Watched
 from tests.worker.topic_tools import step
 
 
@@ -96,10 +98,12 @@ def test_the_runs_heard_of_last_are_shown_up_to_the_cap_and_none_that_left() -> 
         RunReading(f"r{at}", last_record_unix_seconds=float(at), step=at, loss=0.0) for at in range(4)
     ]
     metrics.runs.source = lambda: readings
+    readings[3] = replace(readings[3], opened={("nonfinite_loss", "critical"): 1.5})
     text = generate_latest(registry).decode()
+    assert 'opened_timestamp_seconds{kind="nonfinite_loss",run="r3",severity="critical"} 1.5' in text
     assert set(re.findall(r'anomaly_run_loss\{run="(r\d)"\}', text)) == {"r2", "r3"}
     assert "anomaly_run_learning_rate{" not in text  # never measured: no series, and not 0
-    assert text.count('run="r3"') <= 12
+    assert text.count('run="r3"') <= 12 + 1
     metrics.runs.source = tuple
     assert 'run="' not in generate_latest(registry).decode()
 
@@ -131,6 +135,44 @@ def test_a_run_reads_as_its_latest_record_has_it_with_its_rate_over_record_time(
     assert [later.loss, later.lr, later.steps_per_second] == pytest.approx([2.25, 0.1, 1.0])
     opened = read(32, math.nan)
     assert opened.incidents_open == {"critical": 1}
+    assert opened.opened == {("nonfinite_loss", "critical"): 1_790_000_032.0}
+
+
+def test_runs_are_counted_by_where_they_stand_also_beyond_the_cap() -> None:
+    registry, metrics = registry_and_metrics(max_runs=1)
+    readings = [RunReading("r0", Phase.SILENT), RunReading("r1"), RunReading("r2")]
+    metrics.runs.source = lambda: readings
+    counted = re.findall(r'anomaly_runs_in_phase\{phase="(\w+)"\} (\d)', generate_latest(registry).decode())
+    assert dict(counted) == {"training": "2", "paused": "0", "silent": "1", "finished": "0"}
+
+
+def test_a_runs_phase_is_the_same_in_memory_and_out_of_it() -> None:
+    watched = Watched()
+
+    def phase() -> Phase:
+        state = watched.partition.runs["r1"]
+        head = snapshot.head(snapshot.dump(state))
+        assert reading_of(state).phase == reading_of_head(head).phase
+        return reading_of(state).phase
+
+    watched.steps(range(20))
+    assert phase() is Phase.TRAINING
+    watched.record(step=20, loss=1.0, events=PAUSE)
+    watched.pass_(1)
+    assert phase() is Phase.PAUSED
+    watched.steps(range(21, 30))
+    watched.pass_(3600)
+    assert phase() is Phase.SILENT
+    watched.record(step=30, loss=1.0, events=[{"kind": "finished", "outcome": "completed"}])
+    watched.pass_(1)
+    assert phase() is Phase.FINISHED
+
+
+def test_a_run_shows_how_many_ranks_report() -> None:
+    watched = Watched()
+    for rank in range(3):
+        watched.record(step=1, loss=1.0, rank=rank)
+    assert reading_of(watched.partition.runs["r1"]).ranks == 3
 
 
 def test_what_aiokafka_repeats_while_a_broker_is_away_is_said_once_in_a_while() -> None:

@@ -219,7 +219,11 @@ def test_metrics_are_there_from_the_start_with_nothing_counted(life: Life) -> No
 def test_a_runs_series_show_its_latest_record_and_its_open_incidents(life: Life) -> None:
     run = KEYED[0]
     shown = {name: value for name, value in life.metrics.items() if f'run="{run}"' in name}
-    assert len(shown) <= 12
+    assert len(shown) <= 12 + 1  # and one for the kind that is open
+    assert shown[
+        f'anomaly_incident_opened_timestamp_seconds{{kind="nonfinite_loss",run="{run}",severity="critical"}}'
+    ]
+    assert shown[f'anomaly_run_ranks{{run="{run}"}}'] == 1
     assert shown[f'anomaly_run_step{{run="{run}"}}'] == 29
     assert shown[f'anomaly_run_last_record_timestamp_seconds{{run="{run}"}}'] == 1_790_000_029
     assert shown[f'anomaly_incidents_open{{run="{run}",severity="critical"}}'] == 1
