@@ -115,6 +115,8 @@ def decode_transition(payload: bytes) -> Transition:
     Raises `msgspec.MsgspecError` on anything else.
     """
     fields = json.loads(payload)
+    if b"\\ud" in payload.lower():
+        _check_writable(fields)
     for holder in (fields, *fields.get("evidence", ())):
         for name in ("value", "expected", "score"):
             if isinstance(holder.get(name), str):
@@ -136,6 +138,14 @@ def transition_schema() -> dict[str, Any]:
     text = resources.files("anomaly.incidents").joinpath("incident_transition.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
+
+
+def _check_writable(fields: Any) -> None:
+    """A lone surrogate can be written as an escape in JSON, but nowhere else."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise msgspec.ValidationError("got a lone surrogate; texts must be valid Unicode") from None
 
 
 def _finite(value: Any) -> Any:
