@@ -15,7 +15,7 @@ Reading order, which is the order of the data:
     bumps        losses far above their last readings; quiet: far below, or still
     unmoved      numbers that are bit for bit what they were
     paired       evaluations that get worse; samples: a loss before and after a resume
-    trends       gradients that grow by a factor or by an amount
+    trends       gradients that grow by a factor or by an amount; pace: steps that became slower
     runlength    exact conditions that held too long
     peers        ranks against each other; consensus: medians and votes
     river_watch  any river detector on a chosen series

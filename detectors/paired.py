@@ -1,14 +1,15 @@
 """Evaluations that get worse while training goes on: their last ones against the best so far.
 
 Shift found: the last three evaluations are all above the best one, by 4 %, by five times what they scatter, and by
-1.5 times more than any that came back to a new best; the newest is not the lowest of them.
+1.5 times more than any that came back to a new best, and they are not on their way back.
 
 Formula, for e_1 .. e_n = log2 of the evaluation losses, b the best before the last three:
 
     noise  1.4826 median |e_(i+1) - 2 e_i + e_(i-1)| / 2.449   over those before the last three, at least FLOOR
     tail   the largest e_i - min(e_1 .. e_i) of those before the last three
     rise   min(e_(n-2), e_(n-1), e_n) - e_b
-    ratio  min(rise / EFFECT, rise / (NOISES noise), rise / (1.5 tail)), and e_n is at least e_(n-2) - noise
+    ratio  min(rise / EFFECT, rise / (NOISES noise), rise / (1.5 tail)), and e_n is at least e_(n-2) less the larger of
+           noise and a sixth of the rise
 
 A ratio of 1 or more is an alarm; whether it is `overfit` is said by the training loss, see there.
 Knobs: none.  False alarms: tests/detectors/test_paired.py.  Sibling: climb.py, for evaluations as frequent as readings.
@@ -30,6 +31,8 @@ EFFECT: Final = 0.06
 NOISES: Final = 5.0
 FLOOR: Final = 0.003
 TAIL_FACTOR: Final = 1.5
+GOES_ON: Final = 6.0
+"""A model that still learns gets better by a little from wherever it was thrown to."""
 
 
 def worse(e: NDArray[np.float64]) -> float:
@@ -41,7 +44,7 @@ def worse(e: NDArray[np.float64]) -> float:
     noise = max(1.4826 * float(np.median(bends)) / 2.449 if len(bends) else 0.0, FLOOR)
     tail = float(np.max(past - np.minimum.accumulate(past)))
     rise = float(last.min() - past[best_before(e)])
-    if last[-1] < last[0] - noise:
+    if last[-1] < last[0] - max(noise, rise / GOES_ON):
         return 0.0
     return min(rise / EFFECT, rise / (NOISES * noise), rise / (TAIL_FACTOR * tail + 1e-9))
 

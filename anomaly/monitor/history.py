@@ -32,6 +32,7 @@ class SavedHistory(msgspec.Struct, omit_defaults=True):
     known: dict[str, float] = {}
     speeds: list[float] = []
     evaluations: list[tuple[float, float, float, float]] = []
+    seconds: bytes = b""
 
 
 class History:
@@ -42,9 +43,21 @@ class History:
     resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
     speeds: how fast the weights' norms moved at the last checks (`stillness`).
     evaluations: the last: step in millionths, mean training loss since the one before, loss, learning rate.
+    seconds: float32 [n], what the steps took; n is KEPT at the most, NaN where not measured.
     """
 
-    __slots__ = ("evaluations", "flat", "known", "resumed", "speeds", "steps", "taken", "unread", "values")
+    __slots__ = (
+        "evaluations",
+        "flat",
+        "known",
+        "resumed",
+        "seconds",
+        "speeds",
+        "steps",
+        "taken",
+        "unread",
+        "values",
+    )
 
     def __init__(self, saved: SavedHistory | None = None) -> None:
         saved = saved or SavedHistory()
@@ -59,6 +72,7 @@ class History:
         self.known = dict(saved.known)
         self.speeds = list(saved.speeds)
         self.evaluations = list(saved.evaluations)
+        self.seconds: NDArray[np.float32] = np.frombuffer(saved.seconds, np.float32)
 
     @property
     def seen(self) -> int:
@@ -86,6 +100,10 @@ class History:
         steps = np.array([step for step, _ in self.unread], np.int64)
         unread = [measured.get(name, math.nan) for name in KEPT_SIGNALS for _, measured in self.unread]
         values = np.array(unread, np.float32).reshape(len(KEPT_SIGNALS), new)
+        seconds = np.array(
+            [measured.get("step_seconds", math.nan) for _, measured in self.unread], np.float32
+        )
+        self.seconds = np.concatenate([self.seconds, seconds])[-KEPT:]
         self.unread = []
         self.taken += new
         self.steps = np.concatenate([self.steps, steps])[-KEPT:]
@@ -97,13 +115,15 @@ class History:
         self.unread = []
         self.steps = np.zeros(0, np.int64)
         self.values = _BLANK
+        self.seconds = _BLANK[0]
         self.evaluations = []
         self.flat.restart()
 
     @property
     def fits(self) -> bool:
         """Whether its parts fit each other."""
-        return self.values.shape[1] == len(self.steps) <= KEPT and len(self.unread) < PIECE
+        kept = self.values.shape[1] == len(self.steps) <= KEPT and len(self.seconds) <= KEPT
+        return kept and len(self.unread) < PIECE
 
     def saved(self) -> SavedHistory:
         """For a snapshot."""
@@ -119,4 +139,5 @@ class History:
             self.known,
             self.speeds,
             self.evaluations,
+            self.seconds.tobytes(),
         )

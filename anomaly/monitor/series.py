@@ -34,6 +34,7 @@ EXPLAINING_SIGNALS = (
     "eval_loss",
     "input_hash",
     "grad_norm_total",
+    "step_seconds",
 )
 """Whole-model signals that are looked at or shown one by one, beside their charts."""
 EXPERT = "expert"

@@ -11,6 +11,7 @@ from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
+from anomaly.monitor.pace import pace_alarms
 from anomaly.monitor.resumes import resume_alarms
 from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.schedule import schedule_alarms
@@ -39,6 +40,8 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         alarms += clip_alarms(state, new, moment)
     if "grad_norm_total" in signals:
         alarms += growth_alarms(state, new, moment)
+    if "step_seconds" in signals:
+        alarms += pace_alarms(state, moment)
     return alarms + profile_alarms(state, moment)
 
 

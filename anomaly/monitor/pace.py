@@ -1,0 +1,83 @@
+"""F50: the run's steps take longer than they did, by a quarter or more, and that lasts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import LEARNING_RATE, caution
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.pace import EFFECT, LAST, level, slower
+
+LASTING_READINGS = 16
+"""Between the first look that finds it and the one that says so."""
+LEARNED_READINGS = 320
+"""A pace that the run has kept for so long is its usual one."""
+FOLLOWED = 0.1
+"""Of the way to a level that is a little higher, per look."""
+TAIL_KEPT = 0.98
+STRAGGLER = "straggler"
+_USUAL, _TAIL, _PEAK, _SINCE = "pace.usual", "pace.tail", "pace.peak", "pace.since"
+
+
+def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """The seconds of the last steps against the usual ones; learns them."""
+    history, known = state.history, state.history.known
+    seconds = history.seconds[np.isfinite(history.seconds) & (history.seconds > 0)]
+    if len(seconds) < LAST:
+        return []
+    y = np.log2(seconds.astype(np.float64))
+    now = level(y)
+    if _USUAL not in known or _is_explained(state):
+        known[_USUAL] = now
+        _settle(known)
+        return []
+    usual = known[_USUAL]
+    ratio = slower(y, usual, known.get(_TAIL, 0.0)) * state.slab.levels.gain("pace", "seconds")
+    ratio /= caution(state)
+    if ratio < 1:
+        _learn(known, now, usual)
+        return []
+    since = known.setdefault(_SINCE, float(history.taken))
+    lasts = history.taken - since
+    if lasts >= LEARNED_READINGS:
+        known[_USUAL] = now
+        _settle(known)
+        return []
+    if lasts < LASTING_READINGS or any(each.kind == STRAGGLER for each in state.book.open):
+        return []
+    first_step = onset_step(state, int(lasts) + LAST // 2, moment)
+    evidence = Evidence(
+        "step_seconds", 2.0**now, 2.0**usual, ratio, "pace", since_step=step_number(first_step)
+    )
+    kind = "throughput_drop"
+    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+
+
+def _is_explained(state: RunState) -> bool:
+    """Whether the run said, or its batch shows, that a step is another thing now; a learning rate changes no pace."""
+    recent = state.readings - LAST
+    return any(
+        reading > recent for why, (reading, _) in state.context.changes.items() if why != LEARNING_RATE
+    )
+
+
+def _learn(known: dict[str, float], now: float, usual: float) -> None:
+    """A pace that is no alarm: the usual one follows, at once where it is quicker; a rise that came back is a tail."""
+    rise = now - usual
+    if rise < EFFECT / 2:
+        known[_USUAL] = now if rise < 0 else usual + FOLLOWED * rise
+        known[_TAIL] = max(known.get(_TAIL, 0.0) * TAIL_KEPT, known.get(_PEAK, 0.0))
+        _settle(known)
+    else:
+        known[_PEAK] = max(known.get(_PEAK, 0.0), rise)
+
+
+def _settle(known: dict[str, float]) -> None:
+    for name in (_PEAK, _SINCE):
+        known.pop(name, None)
