@@ -10,8 +10,8 @@ Formula, for the last 32 readings, y = log2 of the seconds, and `usual`, the lev
     ratio  = min(rise / EFFECT, rise / (2 spread), rise / (1.5 tail), (most - usual) / (EFFECT / 2))
 
 A ratio of 1 or more is an alarm if it lasts (`anomaly.monitor.pace`).  tail: the largest rise that came back.
-Knobs: none.  False alarms: none in 60,000 simulated readings each with 5, 20 and 50 % of noise; a machine that is shared
-is really slower at times.  Sibling: kernel.py, at once, for steps four times as long.
+Knobs: none.  False alarms: none in 60,000 simulated readings each with 5, 20 and 50 % of noise; a shared machine is
+really slower at times.  Sibling: kernel.py, at once, for steps four times as long.
 Source: a change point of medians.
 """
 

@@ -201,6 +201,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     state.climb.restart()
     state.history.restart()
     state.unmoved.restart()
+    state.anchors.restart()
     be_cautious(state, RESTART)
 
 

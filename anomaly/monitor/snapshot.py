@@ -17,6 +17,7 @@ import numpy as np
 
 from anomaly.errors import SnapshotError
 from anomaly.incidents.book import IncidentBook
+from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
 from anomaly.monitor.series import SeriesNames, table_of
@@ -78,6 +79,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     excursions: dict[str, Excursion] = {}
     history: SavedHistory = msgspec.field(default_factory=SavedHistory)
     unmoved: bytes = b""
+    anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
     repeats: bytes = b""
     last_values: list[float] = []
@@ -142,6 +144,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             excursions=state.excursions,
             history=state.history.saved(),
             unmoved=state.unmoved.dump(),
+            anchors=state.anchors,
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
             last_values=[] if state.life.closed else state.last_values,
@@ -229,6 +232,7 @@ def _restored(saved: _Saved) -> RunState:
         excursions=saved.excursions,
         history=History(saved.history),
         unmoved=Unmoved.load(saved.unmoved),
+        anchors=saved.anchors,
         **_of_losses(saved),
         saved_watchers=saved.watchers,
         book=saved.book,

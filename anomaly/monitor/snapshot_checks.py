@@ -30,6 +30,8 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
     yield "owners", state.owners is None or len(state.owners) == slots
     yield "losses", (len(state.climb.since), len(state.repeats.run)) == (_LOSSES, len(REPEATED))
     yield "history", state.history.fits
+    anchors = state.anchors
+    yield "anchors", len(anchors.levels) % 4 == 0 and len(anchors.tails) % 3 == 0
     yield "unmoved", len(state.unmoved) <= len(state.table.weight_slots)
     yield "last_values", len(state.last_values) == len(REPEATED)
     yield "counts", all(-1 <= getattr(state, name) < MAX_COUNT for name in _COUNTS)

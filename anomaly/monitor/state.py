@@ -14,6 +14,7 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.incidents.open_incident import Moment, OpenIncident
 from anomaly.incidents.timer_book import TimerBook
 from anomaly.incidents.transition import Source
+from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.series import NO_SERIES, SeriesTable
@@ -220,6 +221,8 @@ class RunState:
     """The last measured value of each signal in `REPEATED`."""
     history: History = field(default_factory=History)
     """Of the whole-model signals; `survey` looks at it."""
+    anchors: Anchors = field(default_factory=Anchors)
+    """Where the layers' levels stood before."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))
     """Of the weights' norms, in the order of `table.weight_slots`."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from anomaly.monitor.resumes import resume_alarms
 from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
+from anomaly.monitor.strays import stray_alarms
 from detectors.glance import glance
 
 
@@ -42,7 +43,7 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         alarms += growth_alarms(state, new, moment)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)
-    return alarms + profile_alarms(state, moment)
+    return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
 
 def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Alarm]:

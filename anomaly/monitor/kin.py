@@ -1,0 +1,61 @@
+"""Which layers have their like in a run: what strays from its siblings is looked for among them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.monitor.series import EXPERT, WHOLE_MODEL, SeriesTable
+
+_NUMBERS = re.compile(r"\d+")
+_BLOCK = re.compile(r"^(.*?\d+)")
+
+
+class Kin:
+    """Of one signal: its layers' slots int [n]; which of them have their like, bool [n]; their blocks, int32 [n].
+
+    Names that are alike but for numbers are of one kind; a block's name ends with the first number. The last layer is
+    no like of the others, whatever its name, nor are a mixture's experts: they get what a router sends them.
+    """
+
+    __slots__ = ("alike", "blocks", "slots")
+
+    def __init__(self, table: SeriesTable, signal: str) -> None:
+        slots = table.slots_of((signal,))
+        self.slots: NDArray[np.intp] = slots[table.slot_layer[slots] != WHOLE_MODEL]
+        layers = table.slot_layer[self.slots]
+        names = [table.layers[layer] for layer in layers.tolist()]
+        kinds = [_NUMBERS.sub("#", name) for name in names]
+        many = {kind for kind, count in Counter(kinds).items() if count > 1}
+        last = layers.max(initial=-1)
+        self.alike: NDArray[np.bool_] = np.array(
+            [
+                kind in many and layer != last and EXPERT not in name.lower()
+                for kind, layer, name in zip(kinds, layers.tolist(), names, strict=True)
+            ],
+            np.bool_,
+        )
+        numbers: dict[str, int] = {}
+        blocks = [numbers.setdefault(_block_of(name), len(numbers)) for name in names]
+        self.blocks: NDArray[np.int32] = np.array(blocks, np.int32)
+
+
+def _block_of(name: str) -> str:
+    found = _BLOCK.match(name)
+    return found.group(1) if found else name
+
+
+_known: WeakKeyDictionary[SeriesTable, dict[str, Kin]] = WeakKeyDictionary()
+
+
+def kin_of(table: SeriesTable, signal: str) -> Kin:
+    """Of this table and signal; worked out once for all runs alike."""
+    by_signal = _known.setdefault(table, {})
+    kin = by_signal.get(signal)
+    if kin is None:
+        kin = by_signal[signal] = Kin(table, signal)
+    return kin

@@ -1,0 +1,91 @@
+"""Layers that stray from their siblings (F09, F11, F23 to F25): found without much of a past, so early in a run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import caution
+from anomaly.monitor.history import PIECE
+from anomaly.monitor.kin import Kin, kin_of
+from anomaly.monitor.meaning import meaning_of
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.rows import Row
+from detectors.stray import LEAST, stray
+
+EFFECTS = {"weight_norm": 0.5, "grad_norm": 2.2, "update_ratio": 1.4}
+"""log2, by the signal: what a layer must go further than its siblings, at the least."""
+LEARNED = 3
+"""Readings from which on a level is known."""
+
+
+def stray_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """One layer whose weights, gradients or updates went where no sibling's did; learns where they are now."""
+    anchors, reading = state.anchors, state.history.taken
+    if anchors.looked >= 0 and reading - anchors.looked < PIECE:
+        return []
+    kin = [kin_of(state.table, signal) for signal in EFFECTS]
+    if not any(len(each.slots) >= LEAST for each in kin):
+        return []
+    now = _levels(state, kin)
+    if not anchors.fits(len(now)):
+        anchors.begin(reading, now, len(EFFECTS))
+        return []
+    alarms, first = [], 0
+    for at, (signal, each) in enumerate(zip(EFFECTS, kin, strict=True)):
+        alarms += _judged(state, at, signal, each, now[first : first + len(each.slots)], first, moment)
+        first += len(each.slots)
+    anchors.take(reading, now)
+    return alarms
+
+
+def _levels(state: RunState, kin: list[Kin]) -> NDArray[np.float32]:
+    """The levels of all layers' series, signal after signal: float32 [series], NaN where too little is known."""
+    slots = np.concatenate([each.slots for each in kin])
+    levels: NDArray[np.float32] = state.slab.row(Row.FAST)[slots]
+    levels[state.slab.row(Row.N)[slots] < LEARNED] = np.nan
+    return levels
+
+
+def _judged(
+    state: RunState,
+    at: int,
+    signal: str,
+    kin: Kin,
+    now: NDArray[np.float32],
+    first: int,
+    moment: Moment,
+) -> list[Alarm]:
+    anchors, meaning = state.anchors, meaning_of(signal)
+    if not kin.alike.any():
+        return []
+    then = anchors.of(0, slice(first, first + len(now)))
+    tail = anchors.tails[3 * at]
+    found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, meaning.down is None)
+    ratio = found.ratio * state.slab.levels.gain("stray", meaning.profile) / caution(state)
+    if ratio < 1:
+        anchors.tails[3 * at + 2] = max(anchors.tails[3 * at + 2], abs(found.excess))
+        return []
+    kind = meaning.up if found.excess > 0 else meaning.down
+    if kind is None:
+        return []
+    slot = int(kin.slots[found.series])
+    layer = state.table.layer_name(slot) or ""
+    reading = state.slab.describe(slot)
+    first_step = onset_step(state, state.history.taken - anchors.older, moment)
+    evidence = Evidence(
+        signal,
+        reading.value,
+        reading.value / 2.0**found.excess,
+        ratio,
+        "stray",
+        layer=layer,
+        since_step=step_number(first_step),
+    )
+    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,), (layer,))]
