@@ -5,7 +5,7 @@ from __future__ import annotations
 from anomaly.escapes import escaped
 
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›"})
-_MENTIONS = str.maketrans({"@": "＠", "`": "ˋ", "[": "［", "]": "］"})
+_MENTIONS = str.maketrans({"@": "＠", "`": "ˋ"})
 
 
 def without_tags(text: str) -> str:
@@ -23,6 +23,6 @@ def without_markup(text: str) -> str:
     """The same for chats whose mentions are plain words, as ``@everyone``, and whose links hide behind brackets.
 
     >>> without_markup("@everyone [ok](https://evil.example)")
-    '＠everyone ［ok］(https://evil.example)'
+    '＠everyone [ok] (https://evil.example)'
     """
-    return without_tags(text).translate(_MENTIONS)
+    return without_tags(text).translate(_MENTIONS).replace("](", "] (")

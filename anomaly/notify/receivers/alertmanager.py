@@ -17,7 +17,7 @@ from typing import Any
 
 from anomaly.escapes import escaped
 from anomaly.incidents.kinds import KINDS
-from anomaly.incidents.transition import Severity, Transition
+from anomaly.incidents.transition import Severity, Status, Transition
 from anomaly.notify.delivery import Delivery, DeliveryError, Event
 from anomaly.notify.http import Http, place_of
 from anomaly.notify.inert import without_tags
@@ -57,19 +57,20 @@ class Alertmanager:
             await self._send([_test_alert(delivery, now)])
             return None
         alerts: list[dict[str, Any]] = []
-        receipt = None
+        labels: Labels = {}
         for transition in delivery.transitions:
             before = known_labels(delivery, transition)
             labels = before
             if delivery.event is Event.ESCALATE:
                 labels = before | {"severity": str(transition.severity)}
-                if labels != before:
-                    alerts.append(_alert(before, transition, delivery, now, now))
-            ends = now if delivery.event is Event.RESOLVE else now + ENDS_AFTER_SECONDS
-            alerts.append(_alert(labels, transition, delivery, now, ends))
-            receipt = json.dumps(labels)
+            if labels != before:
+                alerts.append(_alert(before, transition, delivery, now, now))
+            over = delivery.event is Event.RESOLVE or transition.status is Status.RESOLVED
+            alerts.append(
+                _alert(labels, transition, delivery, now, now if over else now + ENDS_AFTER_SECONDS)
+            )
         await self._send(alerts)
-        return receipt if len(delivery.transitions) == 1 else None
+        return json.dumps(labels) if len(delivery.transitions) == 1 else None
 
     async def refresh(self, deliveries: Sequence[Delivery]) -> None:
         """Tell again what is open, so that it keeps firing. Raises `DeliveryError` if no Alertmanager took it."""
@@ -79,6 +80,7 @@ class Alertmanager:
                 _alert(known_labels(delivery, one), one, delivery, now, now + ENDS_AFTER_SECONDS)
                 for delivery in deliveries
                 for one in delivery.transitions
+                if one.status is not Status.RESOLVED
             ]
         )
 
@@ -130,9 +132,19 @@ def labels_of(transition: Transition, severity: Severity, storm: str | None) -> 
 
 
 def known_labels(delivery: Delivery, transition: Transition) -> Labels:
-    """The labels under which Alertmanager knows this incident."""
-    if delivery.receipt:
-        labels: Labels = json.loads(delivery.receipt)
+    """The labels under which Alertmanager knows this incident.
+
+    Of a storm's incidents no labels were kept, nor which of them it was that rose: each that is critical may have been
+    a warning, and to end an alert that never was does nothing.
+    """
+    if len(delivery.transitions) > 1:
+        rose = delivery.event is Event.ESCALATE and transition.severity is Severity.CRITICAL
+        return labels_of(transition, Severity.WARNING if rose else transition.severity, delivery.storm)
+    try:
+        labels = json.loads(delivery.receipt or "")
+    except ValueError:
+        labels = None
+    if isinstance(labels, dict) and labels.get("incident") == transition.incident:
         return labels
     return labels_of(transition, delivery.before or transition.severity, delivery.storm)
 

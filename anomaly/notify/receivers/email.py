@@ -20,7 +20,7 @@ import aiosmtplib
 
 from anomaly.escapes import shown
 from anomaly.incidents.transition import Transition
-from anomaly.notify.delivery import Delivery, DeliveryError, Event
+from anomaly.notify.delivery import Delivery, DeliveryError
 from anomaly.notify.http import Http
 from anomaly.notify.page import text_of
 from anomaly.notify.receivers.email_html import html_of
@@ -33,6 +33,7 @@ SUBJECT_CHARACTERS = 200
 MAX_OWNERS = 50
 OWNER = "{owner}"
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8})")
+_MESSAGE_ID = re.compile(r"<anomaly\.[0-9a-f]{24}@[^@<>\s]{1,255}>")
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +50,10 @@ class Email:
         secret_of(spec, "password")
 
     async def deliver(self, delivery: Delivery) -> str | None:
-        """Send it to everyone. Raises `DeliveryError` if nobody's mail was taken."""
+        """Send it to everyone; the receipt is the thread's first Message-ID.
+
+        Raises `DeliveryError` if nobody's mail was taken.
+        """
         spec = self._spec
         to = recipients(spec, delivery.transitions)
         if not to:
@@ -60,11 +64,12 @@ class Email:
             )
         password = secret_now(spec, "password")
         try:
+            mail = mail_of(delivery, spec.sender, to)
             async with asyncio.timeout(TOTAL_SECONDS):
-                await self._send(mail_of(delivery, spec.sender, to), to, password)
+                await self._send(mail, to, password)
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             raise self._failed(error, password) from None
-        return None
+        return str(mail["References"] or mail["Message-ID"])
 
     async def refresh(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing is told again."""
@@ -105,7 +110,9 @@ class Email:
             )
         code = _code(error)
         text = str(error).replace(password, "********") if password else str(error)
-        final = code >= 500 or isinstance(error, aiosmtplib.SMTPNotSupported | ValueError)
+        # What the server cannot do (STARTTLS, a login) is the bare exception.
+        lacking = type(error) is aiosmtplib.SMTPException or isinstance(error, aiosmtplib.SMTPNotSupported)
+        final = code >= 500 or lacking or isinstance(error, ValueError)
         return DeliveryError(f"{where}: {shown(text, 300)}", retriable=not final)
 
 
@@ -133,13 +140,9 @@ def mail_of(delivery: Delivery, sender: str, to: Sequence[str]) -> EmailMessage:
     mail["To"] = ", ".join(to)
     mail["Subject"] = shown(page.title, SUBJECT_CHARACTERS)
     mail["Date"] = formatdate()
-    domain = sender.rpartition("@")[2]
-    first, own = _message_id("thread", delivery.dedup, domain), _message_id("mail", delivery.key, domain)
-    if delivery.event in (Event.PAGE, Event.TEST):
-        mail["Message-ID"] = first
-    else:
-        mail["Message-ID"] = own
-        mail["In-Reply-To"] = mail["References"] = first
+    mail["Message-ID"] = _message_id(delivery.key, sender.rpartition("@")[2])
+    if _MESSAGE_ID.fullmatch(delivery.receipt or ""):
+        mail["In-Reply-To"] = mail["References"] = delivery.receipt
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if delivery.event.wakes:
@@ -157,8 +160,8 @@ def _add_picture(mail: EmailMessage, picture: bytes) -> None:
     html.add_related(picture, "image", "png", cid="<evidence>", disposition="inline", filename="evidence.png")
 
 
-def _message_id(what: str, text: str, domain: str) -> str:
-    return f"<{what}.{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}@{domain}>"
+def _message_id(key: str, domain: str) -> str:
+    return f"<anomaly.{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}@{domain}>"
 
 
 def _code(error: BaseException) -> int:

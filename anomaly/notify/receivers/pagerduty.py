@@ -42,14 +42,14 @@ class PagerDuty:
 
     async def deliver(self, delivery: Delivery) -> str | None:
         """Send it; the receipt is the key under which PagerDuty has it now. Raises `DeliveryError`."""
-        known = (delivery.receipt or delivery.dedup)[:KEY_CHARACTERS]
+        louder = delivery.dedup[: KEY_CHARACTERS - len(CRITICAL)] + CRITICAL
+        known = louder if delivery.receipt == louder else delivery.dedup[:KEY_CHARACTERS]
         if delivery.event is Event.RESOLVE:
             await self._send({"event_action": "resolve", "dedup_key": known})
             return known
         if delivery.event is not Event.ESCALATE:
             await self._send(trigger(delivery, known))
             return known
-        louder = delivery.dedup[: KEY_CHARACTERS - len(CRITICAL)] + CRITICAL
         await self._send(trigger(delivery, louder))
         if known != louder:
             await self._send({"event_action": "resolve", "dedup_key": known})
@@ -93,7 +93,7 @@ def trigger(delivery: Delivery, key: str) -> dict[str, Any]:
 
 def _severity(delivery: Delivery) -> str:
     """The worst of all; a test is the mildest, so that it need wake nobody."""
-    found = [one.severity for one in delivery.transitions]
+    found = [one.severity for one in delivery.transitions if delivery.event is not Event.TEST]
     return _SEVERITIES[max(found, key=lambda severity: severity.rank, default=Severity.INFO)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,6 +20,7 @@ from anomaly.notify.receivers.slack_blocks import escaped, message
 from anomaly.notify.secret_files import secret_now, secret_of
 from anomaly.settings_receivers import SlackSpec
 
+_RECEIPT = re.compile(r"[A-Z0-9]{2,40}:[0-9]+\.[0-9]+")
 _GONE = ("message_not_found", "thread_not_found", "cant_update_message")
 _LATER = (
     "fatal_error",
@@ -65,7 +67,7 @@ class Slack:
 
     async def deliver(self, delivery: Delivery) -> str | None:
         """Post or bring up to date; the receipt says which message it is. Raises `DeliveryError`."""
-        if not delivery.receipt or delivery.event in (Event.PAGE, Event.TEST):
+        if not _RECEIPT.fullmatch(delivery.receipt or "") or delivery.event in (Event.PAGE, Event.TEST):
             return await self._post(delivery)
         try:
             await self._follow_up(delivery)

@@ -1,0 +1,325 @@
+"""Against a real mail server on loopback (aiosmtpd), with STARTTLS and logins."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope
+
+from anomaly.broker import HOST
+from anomaly.incidents.transition import Severity
+from anomaly.notify.delivery import Delivery, DeliveryError, Event
+from anomaly.notify.http import Http
+from anomaly.notify.receivers.email import Email, is_owner, mail_of
+from anomaly.settings_receivers import EmailSpec
+from tests.notify.deliveries import PNG, secret_file, spec, told, told_storm, trial
+from tests.notify.pages import HOSTILE, nan_gradient, resolved, silent_runs
+from tests.notify.recording_server import server_tls
+from tests.security.certificates import ELSEWHERE, Authority
+
+PASSWORD = "correct horse battery"
+
+
+class Mailbox:
+    """What the server took. `refuse` maps a command or an address to the answer it gets."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[Envelope] = []
+        self.refuse: dict[str, str] = {}
+
+    @property
+    def mails(self) -> list[EmailMessage]:
+        parser = BytesParser(EmailMessage, policy=policy.SMTP)
+        return [parser.parsebytes(each.original_content or b"") for each in self.envelopes]
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.refuse:
+            return self.refuse[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
+        if "DATA" in self.refuse:
+            return self.refuse["DATA"]
+        self.envelopes.append(envelope)
+        return "250 OK"
+
+
+@contextmanager
+def mail_server(tls: ssl.SSLContext | None, login: bool = True) -> Iterator[tuple[Mailbox, int]]:
+    """A server that demands STARTTLS where it has a certificate, then name and password."""
+    mailbox = Mailbox()
+
+    def check(server: Any, session: Any, envelope: Envelope, mechanism: str, given: Any) -> AuthResult:
+        right = (given.login, given.password) == (b"anomaly", PASSWORD.encode())
+        return AuthResult(success=right, handled=False)
+
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    controller = Controller(
+        mailbox, hostname=HOST, port=port, tls_context=tls, require_starttls=tls is not None,
+        authenticator=check, auth_required=login and tls is not None,
+    )  # fmt: skip
+    controller.start()
+    try:
+        yield mailbox, port
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def deliver(
+    port: int, tmp_path: Path, ca: Path | None, *deliveries: Delivery, **keys: Any
+) -> list[str | None]:
+    """Send these one after the other, each with the first one's receipt."""
+
+    async def scenario() -> list[str | None]:
+        fixed = {
+            "host": "localhost", "port": port, "sender": "anomaly@lab.example", "to": ["oncall@lab.example"],
+            "username": "anomaly", "password_file": secret_file(tmp_path, f"{PASSWORD}\n"),
+        }  # fmt: skip
+        made = email_spec(**(fixed | keys))
+        http = Http(ca_file=str(ca) if ca else "", environment={})
+        receipts: list[str | None] = []
+        try:
+            for delivery in deliveries:
+                known = msgspec.structs.replace(delivery, receipt=receipts[0] if receipts else None)
+                receipts.append(await Email(made, http).deliver(known))
+        finally:
+            await http.close()
+        return receipts
+
+    return asyncio.run(scenario())
+
+
+def email_spec(**keys: Any) -> EmailSpec:
+    if "sender" in keys:
+        keys["from"] = keys.pop("sender")
+    made = spec("email", **keys)
+    assert isinstance(made, EmailSpec)
+    return made
+
+
+def test_an_incident_is_one_thread_of_mails_over_verified_tls(tmp_path: Path, authority: Authority) -> None:
+    with mail_server(server_tls(*authority.sign("mail"))) as (mailbox, port):
+        deliver(
+            port, tmp_path, authority.ca, told(transition=nan_gradient(severity=Severity.WARNING)),
+            told(Event.ESCALATE, nan_gradient(transition=2), before=Severity.WARNING),
+            told(Event.RESOLVE, resolved(), before=Severity.CRITICAL),
+        )  # fmt: skip
+    first, second, third = mailbox.mails
+    assert first["Subject"].startswith("[warning] gpt-7b-ablation: NaN gradient")
+    assert (first["Importance"], third["Importance"]) == ("high", None)
+    assert first["References"] is None
+    assert second["References"] == third["In-Reply-To"] == first["Message-ID"]
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 3
+    assert first["Auto-Submitted"] == "auto-generated"
+    assert mailbox.envelopes[0].mail_from == "anomaly@lab.example"
+
+
+def test_a_repeat_is_the_same_mail_and_a_later_page_of_the_incident_another() -> None:
+    again = msgspec.structs.replace(told(), key="3a537a06ea04a673-1-round1")
+    first, repeat, later = (
+        mail_of(each, "a@lab.example", ["b@lab.example"]) for each in (told(), told(), again)
+    )
+    assert first["Message-ID"] == repeat["Message-ID"] != later["Message-ID"]
+
+
+def test_the_picture_is_shown_inside_the_mail() -> None:
+    mail = mail_of(told(picture=PNG), "a@lab.example", ["b@lab.example"])
+    (picture,) = [part for part in mail.walk() if part.get_content_type() == "image/png"]
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert picture["Content-ID"] == "<evidence>"
+    assert 'src="cid:evidence"' in html.get_content()
+    assert picture.get_content() == PNG
+    assert "cid:evidence" not in mail_of(told(), "a@lab.example", ["b@lab.example"]).as_string()
+
+
+class Tags(HTMLParser):
+    """Which elements there are, and what they refer to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_add_no_header_no_recipient_and_no_element(
+    tmp_path: Path, authority: Authority, name: str
+) -> None:
+    tags = {"owner": name, "team": name, "dashboard": name}
+    one = nan_gradient(run=name, layer=name, layers=(name, name), kind=name, statistic=name, tags=tags)
+    keys = {"to": ["oncall@lab.example", "{owner}"], "owner_domains": ["lab.example"]}
+    with mail_server(server_tls(*authority.sign("mail"))) as (mailbox, port):
+        deliver(port, tmp_path, authority.ca, told(transition=one), told_storm([one, one]), **keys)
+    usual = set(mail_of(told(), "a@lab.example", ["b@lab.example"]).keys())
+    for mail, envelope in zip(mailbox.mails, mailbox.envelopes, strict=True):
+        assert set(mail.keys()) - {"In-Reply-To", "References"} == usual
+        assert envelope.rcpt_tos == ["oncall@lab.example"]
+        assert mail["Subject"].isprintable()
+        html = mail.get_body(("html",))
+        assert html is not None
+        parser = Tags()
+        parser.feed(html.get_content())
+        assert {tag for tag, _ in parser.found} <= {
+            "html",
+            "body",
+            "div",
+            "p",
+            "b",
+            "table",
+            "tr",
+            "td",
+            "a",
+            "br",
+        }
+        links = [attributes["href"] or "" for tag, attributes in parser.found if tag == "a"]
+        assert all(link.startswith("https://") and ".lab.example" in link for link in links)
+
+
+@pytest.mark.parametrize(
+    ("address", "mailed"),
+    [
+        ("ana@lab.example", True),
+        ("Ana.B+x@LAB.example", True),
+        ("ana@evil.example", False),
+        ("ana@lab.example.evil.example", False),
+        ("ana@sub.lab.example", False),
+        ("ana@lab.example, boss@lab.example", False),
+        ("ana@lab.example\r\nBcc: x@lab.example", False),
+        ('"a b"@lab.example', False),
+        ("@lab.example", False),
+        ("аna@lab.example", False),
+        ("a" * 65 + "@lab.example", False),
+        ("", False),
+    ],
+)
+def test_an_owner_gets_mail_only_at_a_plain_address_in_the_domains_allowed(
+    address: str, mailed: bool
+) -> None:
+    assert is_owner(address, ("lab.example",)) == mailed
+
+
+def test_a_storm_reaches_every_owner_once(tmp_path: Path, authority: Authority) -> None:
+    members = [
+        msgspec.structs.replace(one, tags={"owner": f"{who}@lab.example"})
+        for one, who in zip(silent_runs(6), "abcabc", strict=True)
+    ]
+    with mail_server(server_tls(*authority.sign("mail"))) as (mailbox, port):
+        deliver(
+            port, tmp_path, authority.ca, told_storm(members), trial(),
+            to=["{owner}", "a@lab.example"], owner_domains=["lab.example"],
+        )  # fmt: skip
+    assert mailbox.envelopes[0].rcpt_tos == ["a@lab.example", "b@lab.example", "c@lab.example"]
+
+
+def test_a_run_without_an_owner_is_an_error_that_a_fallback_can_take(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryError, match="name no owner in lab") as caught:
+        deliver(
+            9,
+            tmp_path,
+            None,
+            told(transition=nan_gradient(tags=None)),
+            to=["{owner}"],
+            owner_domains=["lab.example"],
+        )
+    assert not caught.value.retriable
+
+
+def test_a_server_without_starttls_gets_neither_password_nor_mail(tmp_path: Path) -> None:
+    with mail_server(None) as (mailbox, port):
+        with pytest.raises(DeliveryError, match="STARTTLS") as caught:
+            deliver(port, tmp_path, None, told())
+        assert not caught.value.retriable
+    assert mailbox.envelopes == []
+
+
+def test_a_server_on_loopback_without_tls_is_used_where_that_is_asked_for(tmp_path: Path) -> None:
+    with mail_server(None) as (mailbox, port):
+        deliver(port, tmp_path, None, told(), security="none", username="")
+    assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_certificate_of_another_host_or_authority_is_refused(
+    tmp_path: Path, authority: Authority, elsewhere: bool
+) -> None:
+    certificate = authority.sign("mail", names=ELSEWHERE) if elsewhere else authority.sign("mail")
+    with mail_server(server_tls(*certificate)) as (mailbox, port):
+        with pytest.raises(DeliveryError, match="certificate is refused") as caught:
+            deliver(port, tmp_path, authority.ca if elsewhere else None, told())
+        assert not caught.value.retriable
+    assert mailbox.envelopes == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "retriable"),
+    [
+        ("DATA", "451 busy", True),
+        ("DATA", f"554 no {PASSWORD}", False),
+        ("oncall@lab.example", "450 later", True),
+        ("oncall@lab.example", "550 who?", False),
+    ],
+)
+def test_what_the_server_refuses_is_tried_again_only_where_that_helps(
+    tmp_path: Path, authority: Authority, refused: str, answer: str, retriable: bool
+) -> None:
+    with mail_server(server_tls(*authority.sign("mail"))) as (mailbox, port):
+        mailbox.refuse = {refused: answer}
+        with pytest.raises(DeliveryError) as caught:
+            deliver(port, tmp_path, authority.ca, told())
+    assert caught.value.retriable == retriable
+    assert PASSWORD not in str(caught.value)
+
+
+def test_one_address_that_is_refused_does_not_keep_the_page_from_the_others(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mail_server(server_tls(*authority.sign("mail"))) as (mailbox, port):
+        mailbox.refuse = {"gone@lab.example": "550 who?"}
+        deliver(port, tmp_path, authority.ca, told(), to=["gone@lab.example", "oncall@lab.example"])
+    assert mailbox.envelopes[0].rcpt_tos == ["oncall@lab.example"]
+    assert "did not take gone@lab.example: 550" in caplog.text
+
+
+def test_a_wrong_password_is_final_and_not_shown(tmp_path: Path, authority: Authority) -> None:
+    with mail_server(server_tls(*authority.sign("mail"))) as (_, port):
+        other = tmp_path / "other"
+        other.write_text("wrong horse\n")
+        with pytest.raises(DeliveryError) as caught:
+            deliver(port, tmp_path, authority.ca, told(), password_file=str(other))
+    assert not caught.value.retriable
+    assert "wrong horse" not in str(caught.value)
+
+
+def test_nobody_listening_is_tried_again(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    with pytest.raises(DeliveryError) as caught:
+        deliver(port, tmp_path, None, told())
+    assert caught.value.retriable
