@@ -26,6 +26,7 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "worker": "watch the runs of a telemetry topic",
+    "notify": "bring incidents to people: Alertmanager, pagers, chat, mail, webhooks",
     "tail": "follow the incidents as they come",
     "runs": "which runs are watched, since when, what is normal for them, what is open",
     "incidents": "what is open, what is known of it; acknowledge, mute, resolve, mark a false alarm",

@@ -91,8 +91,12 @@ class ActionError(AnomalyError):
     """An action on an incident is none, or cannot be done with it."""
 
 
+class NotifyError(AnomalyError):
+    """Something that a notifier reads is not what it should be."""
+
+
 class PreflightError(AnomalyError):
-    """Kafka answers, but not as this worker needs it."""
+    """Kafka answers, but not as who asks needs it."""
 
 
 class KafkaUnreachableError(AnomalyError):

@@ -75,6 +75,10 @@ class Topics:
         """Records that were refused, unchanged."""
         return f"{self.prefix}.deadletter"
 
+    def notify_group(self, receiver: str) -> str:
+        """The consumer group of a receiver's notifiers."""
+        return f"{self.consumer_group}.notify.{receiver}"
+
     @property
     def of_worker(self) -> tuple[str, ...]:
         """What must be there for a worker."""

@@ -1,5 +1,18 @@
 """The notifier: incidents reach people. `anomaly notify`, or a thread of the worker's process.
 
-Knows nothing of Faust: a plain consumer of the incidents topic, one group a receiver, progress committed once a page
-is delivered. Reading order: delivery (what goes to a receiver, and what one is).
+Knows nothing of Faust: a plain consumer of the incidents topic, a group for each receiver, progress committed once a
+page is delivered and the ledger says so. Reading order:
+
+    delivery                     what goes to a receiver, and what one is
+    decide   (routing, entry)    what to tell of a transition, and why; pure
+    gate                         how many pages a receiver gets; pure
+    desk     (compose, storm)    what one receiver was told of each incident, and what it is told next
+    courier  (retry)             attempt after attempt until the deadline, then to the fallback
+    ledger   (entry)             what was told, in a compacted topic
+    lane     (progress, one_owner)  the consumer in front of a desk
+    actions                      what people do with incidents, followed
+    service  (preflight)         all lanes and what they share
+    process, trial               as a process; one page on trial
+    page     (links, quantities, inert)  what a person reads
+    receivers (http, secret_files)  the ways there are, a module each
 """

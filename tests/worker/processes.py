@@ -1,4 +1,4 @@
-"""A real worker as a process, with a supervisor that starts it again when it was killed or says "restart me"."""
+"""A real worker or notifier as a process, and a supervisor that starts it again when it was killed or asks for that."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def eventually(what: str, look: Callable[[], bool], seconds: float = READY_SECON
 class WorkerProcess:
     """``anomaly worker`` with the given flags; its log in a file. As a context manager it is gone at the end."""
 
+    command = "worker"
+    address_flag = "--metrics-address"
+
     def __init__(
         self,
         folder: Path,
@@ -46,13 +49,13 @@ class WorkerProcess:
         self.folder = folder
         self.environment = dict(environment or {})
         self.first_environment = dict(first_environment or {})
-        self.log = folder / f"worker-{id(self)}.log"
+        self.log = folder / f"{self.command}-{id(self)}.log"
         self.exit_codes: list[int] = []
         self._flags = [
             *flags,
             "--data-dir",
             str(folder / f"data-{id(self)}"),
-            "--metrics-address",
+            self.address_flag,
             "127.0.0.1:0",
         ]
         self._wanted = supervised
@@ -150,7 +153,7 @@ class WorkerProcess:
             self._thread.join(LOOK_SECONDS)
 
     def _supervised_start(self) -> None:
-        command = [sys.executable, "-m", "anomaly", "worker", *self._flags]
+        command = [sys.executable, "-m", "anomaly", self.command, *self._flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -171,3 +174,10 @@ class WorkerProcess:
             if not self._supervised:
                 return
             self._supervised_start()
+
+
+class NotifierProcess(WorkerProcess):
+    """``anomaly notify``, the same way."""
+
+    command = "notify"
+    address_flag = "--notify-metrics-address"

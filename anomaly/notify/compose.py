@@ -1,0 +1,85 @@
+"""Deliveries from entries: the one place that says keys, what a receiver groups by, and which page it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from anomaly.incidents.transition import Severity, Status, Transition
+from anomaly.notify.delivery import Delivery, Event
+from anomaly.notify.entry import Entry, Outcome
+from anomaly.notify.links import Links
+from anomaly.notify.page import page_of, storm_page, test_page
+from anomaly.notify.routing import worst
+
+
+def single(
+    entry: Entry, event: Event, links: Links, *, by: str | None = None, picture: bytes | None = None
+) -> Delivery:
+    """What to tell of one incident. `entry` holds the transition it is about and what was paged before.
+
+    The key is ``<incident>-<transition>``; of a page after someone resolved it by hand, and of that resolution, also
+    the round, because the transition is the same.
+    """
+    transition, before = entry.transition, entry.severity
+    ending = f"-round{entry.round}" if entry.round else ""
+    if event is Event.RESOLVE and entry.is_open:
+        transition, ending = ended(transition), f"{ending}-by-hand"
+    return Delivery(
+        key=f"{entry.incident}-{transition.transition}{ending}",
+        dedup=entry.incident,
+        event=event,
+        transitions=(transition,),
+        page=page_of(transition, links, event, before, by),
+        before=None if event is Event.PAGE else before,
+        receipt=None if event is Event.PAGE else entry.receipt,
+        picture=picture,
+        storm=entry.storm,
+    )
+
+
+def gathered(
+    storm: str,
+    number: int,
+    event: Event,
+    members: Sequence[Entry],
+    links: Links,
+    *,
+    before: Severity | None = None,
+    receipt: str | None = None,
+) -> Delivery:
+    """What to tell of many incidents at once: the storm's `number`-th delivery, with all of its members."""
+    over = [entry.incident for entry in members if is_over(entry)]
+    transitions = tuple(ended(entry.transition) if is_over(entry) else entry.transition for entry in members)
+    return Delivery(
+        key=f"{storm}-{number}",
+        dedup=storm,
+        event=event,
+        transitions=transitions,
+        page=storm_page(transitions, links, event, over),
+        before=before,
+        receipt=receipt,
+        storm=storm,
+    )
+
+
+def trial(receiver: str, sample: Transition, key: str, links: Links) -> Delivery:
+    """What ``--test`` sends."""
+    return Delivery(key, key, Event.TEST, (sample,), test_page(receiver, links))
+
+
+def is_over(entry: Entry) -> bool:
+    """Whether nobody need look at it any more: it ended, or someone said so."""
+    return not entry.is_open or entry.outcome is Outcome.RESOLVED_BY_HAND or entry.pending is Event.RESOLVE
+
+
+def ended(transition: Transition) -> Transition:
+    """The same incident as resolved."""
+    return msgspec.structs.replace(transition, status=Status.RESOLVED)
+
+
+def highest(entries: Sequence[Entry]) -> Severity | None:
+    """The highest severity that was paged; None where nobody was."""
+    paged = [entry.severity for entry in entries if entry.severity is not None]
+    return worst(paged) if paged else None

@@ -1,0 +1,153 @@
+"""Brings one delivery to a receiver: attempt after attempt until its deadline, then to the one that stands in.
+
+What waits between attempts holds nobody up, and pages have places of their own: a receiver that hangs on updates does
+not keep a page waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from anomaly.metrics import NotifierMetrics
+from anomaly.notify.delivery import Delivery, DeliveryError, Event, Receiver
+from anomaly.notify.retry import retried
+from anomaly.settings_receivers import ReceiverSpec
+
+AT_ONCE = 4
+"""Pages on their way at the same time, and as many deliveries of other kinds."""
+
+ATTEMPT_SECONDS = 60.0
+"""Longer than any receiver's own time-outs."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A receiver with its settings."""
+
+    spec: ReceiverSpec
+    receiver: Receiver
+
+    @property
+    def name(self) -> str:
+        """The receiver's name."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Who took it, and what it gave back."""
+
+    by: str
+    receipt: str | None
+
+
+class Courier:
+    """Delivers for one receiver, and to its fallback where that has to stand in."""
+
+    def __init__(
+        self,
+        own: Mailbox,
+        fallback: Mailbox | None,
+        metrics: NotifierMetrics,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._own = own
+        self._fallback = fallback
+        self._metrics = metrics
+        self._clock = clock
+        self._sleep = sleep
+        self._places = {True: asyncio.Semaphore(AT_ONCE), False: asyncio.Semaphore(AT_ONCE)}
+        self._quiet_until = 0.0
+
+    async def bring(self, delivery: Delivery, began: float, via: str | None = None) -> Brought:
+        """Deliver; `began` (unix seconds) is when the deadline began, `via` who has the incident by now.
+
+        Raises the own receiver's `DeliveryError` where nobody took it.
+        """
+        stand_in = self._fallback
+        if via is not None and stand_in is not None and via == stand_in.name:
+            return await self._to(stand_in, delivery, began)
+        try:
+            brought = await self._to(self._own, delivery, began)
+        except DeliveryError as error:
+            if stand_in is None or not delivery.event.wakes:
+                self._count("failed", delivery, error)
+                raise
+            return await self._stand_in(stand_in, delivery, error)
+        self._metrics.deliveries.labels(self._own.name, "delivered").inc()
+        return brought
+
+    async def _stand_in(self, stand_in: Mailbox, delivery: Delivery, first: DeliveryError) -> Brought:
+        log.error(
+            "receiver %s: %s was not delivered in time, %s gets it: %s",
+            self._own.name, delivery.key, stand_in.name, first,
+        )  # fmt: skip
+        fresh = msgspec.structs.replace(delivery, event=Event.PAGE, before=None, receipt=None)
+        try:
+            brought = await self._to(stand_in, fresh, self._clock())
+        except DeliveryError as error:
+            self._count("failed", delivery, error)
+            raise
+        self._metrics.deliveries.labels(self._own.name, "fallback").inc()
+        return brought
+
+    async def _to(self, mailbox: Mailbox, delivery: Delivery, began: float) -> Brought:
+        deadline = began + mailbox.spec.deadline_seconds
+
+        async def attempt() -> str | None:
+            await self._leave_alone(mailbox, deadline)
+            async with self._places[delivery.event.wakes]:
+                receipt = await _attempt(mailbox, delivery)
+            self._metrics.failing.labels(mailbox.name).set(0)
+            return receipt
+
+        def failed(error: DeliveryError, attempts: int) -> None:
+            self._failed(mailbox, delivery, error, attempts)
+
+        receipt = await retried(attempt, failed, lambda: deadline - self._clock(), self._sleep)
+        return Brought(mailbox.name, receipt)
+
+    async def _leave_alone(self, mailbox: Mailbox, deadline: float) -> None:
+        """Wait as long as the receiver asked for; not if that is longer than there is time."""
+        while mailbox is self._own and (wait := self._quiet_until - self._clock()) > 0:
+            if self._quiet_until > deadline:
+                raise DeliveryError(f"it asked to be left alone for {wait:.0f} s more", retriable=False)
+            await self._sleep(wait)
+
+    def _failed(self, mailbox: Mailbox, delivery: Delivery, error: DeliveryError, attempts: int) -> None:
+        if mailbox is self._own and error.retry_after_seconds is not None:
+            self._quiet_until = max(self._quiet_until, self._clock() + error.retry_after_seconds)
+        self._metrics.retries.labels(mailbox.name).inc()
+        self._metrics.failing.labels(mailbox.name).set(1)
+        log.warning("receiver %s: %s: attempt %d: %s", mailbox.name, delivery.key, attempts, error)
+
+    def _count(self, outcome: str, delivery: Delivery, error: DeliveryError) -> None:
+        self._metrics.deliveries.labels(self._own.name, outcome).inc()
+        log.error("receiver %s: %s was not delivered: %s", self._own.name, delivery.key, error)
+
+
+async def _attempt(mailbox: Mailbox, delivery: Delivery) -> str | None:
+    """Deliver once. An error that is none of ours is one of the receiver's too: its text may hold a secret."""
+    try:
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            return await mailbox.receiver.deliver(delivery)
+    except DeliveryError:
+        raise
+    except TimeoutError:
+        raise DeliveryError(f"no answer in {ATTEMPT_SECONDS:g} s", retriable=True) from None
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise DeliveryError(
+            f"{type(error).__name__} at {where.filename}:{where.lineno}; this is a mistake of ours, please report it",
+            retriable=True,
+        ) from None
