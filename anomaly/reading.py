@@ -6,7 +6,7 @@ The worker's test writes are skipped here, so that no reader counts them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -63,11 +63,8 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._consumer.stop()
-            await self._admin.close()
-        except asyncio.CancelledError:
-            if not isinstance(error, KafkaError):
-                raise  # else it is a task of aiokafka's, which never got to its work
+            await _stopped(self._consumer.stop())
+            await _stopped(self._admin.close())
         finally:
             self._log.__exit__(kind, error, trace)
         if isinstance(error, KafkaError):
@@ -180,6 +177,14 @@ class TopicReader:
             for record in batch
             if not is_preflight(record.key, record.value)
         ]
+
+
+async def _stopped(stopping: Coroutine[Any, Any, None]) -> None:
+    try:
+        await stopping
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise  # else it is a task of aiokafka's, which never got to its work
 
 
 def _may_not_read(topic: str) -> str:

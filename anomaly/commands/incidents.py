@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 from rich.text import Text
@@ -25,9 +26,9 @@ from anomaly.commands.incident_shown import (
     incidents_table,
     mutes_table,
 )
-from anomaly.errors import ActionError
+from anomaly.errors import ActionError, SettingsError
 from anomaly.escapes import json_line
-from anomaly.incidents import Action, Match, Severity
+from anomaly.incidents import Action, Match, Severity, Transition
 from anomaly.incidents.actions import ENDING
 from anomaly.reading import TopicReader
 from anomaly.screen import screen
@@ -51,8 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     listing = actions.add_parser("list", help="the incidents that are open, and who looks after them")
     _filters(listing)
-    showing = actions.add_parser("show", help="one: evidence, history, what was done")
+    showing = actions.add_parser("show", help="one: evidence, history, what was done, a picture")
     showing.add_argument("incident", metavar="ID", help="its ID, or the first digits of it that are enough")
+    showing.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write a picture of the evidence there, as PNG"
+    )
     mutes = actions.add_parser("mutes", help="what is muted by match, and until when")
     for action in (listing, showing, mutes):
         action.add_argument("--json", action="store_true", help="JSON, one a line, to stdout alone")
@@ -107,8 +111,12 @@ def run(options: argparse.Namespace) -> int:
     settings = load(vars(options), os.environ).settings
     if options.action in _VERBS:
         asyncio.run(_do(settings, options))
+    elif options.action == "show":
+        one = asyncio.run(_show(settings, options))
+        if options.plot is not None:
+            _plot(settings, one, options.plot)
     else:
-        asyncio.run({"list": _list, "show": _show, "mutes": _mutes}[options.action](settings, options))
+        asyncio.run((_list if options.action == "list" else _mutes)(settings, options))
     return 0
 
 
@@ -130,7 +138,7 @@ async def _list(settings: Settings, options: argparse.Namespace) -> None:
     screen(stderr=True).print(counts_line(found, topic, options.all), soft_wrap=True)
 
 
-async def _show(settings: Settings, options: argparse.Namespace) -> None:
+async def _show(settings: Settings, options: argparse.Namespace) -> Transition:
     topic = settings.topics.incidents
     async with TopicReader(settings.connection) as reader:
         await there(reader, topic)
@@ -138,10 +146,25 @@ async def _show(settings: Settings, options: argparse.Namespace) -> None:
         book = await read_actions(reader, settings)
     if options.json:
         _print(incident_json(incident, book, time.time(), whole=True))
-        return
-    console = screen()
-    for part in details(incident, book, time.time()):
-        console.print(part)
+    else:
+        console = screen()
+        for part in details(incident, book, time.time()):
+            console.print(part)
+    return incident.latest
+
+
+def _plot(settings: Settings, one: Transition, path: Path) -> None:
+    from anomaly.notify.evidence import FOR_A_PERSON  # with matplotlib, which nothing else here needs
+    from anomaly.notify.pictures import picture_of
+
+    png = asyncio.run(picture_of(settings.connection, settings.topics.telemetry, one, FOR_A_PERSON))
+    try:
+        path.write_bytes(png)
+    except OSError as error:
+        raise SettingsError(
+            [f"plot: {path}: cannot be written ({error.strerror}); give another place"]
+        ) from None
+    screen(stderr=True).print(Text(f"wrote {path}"), soft_wrap=True)
 
 
 async def _mutes(settings: Settings, options: argparse.Namespace) -> None:
