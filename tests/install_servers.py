@@ -28,6 +28,7 @@ PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "docker-compose": "docker-compose",
+    "systemd-analyze": "systemd",
 }
 """Debian's package of each command. The tests start none of them as a service, and take free ports."""
 SERVICE_PORTS = {"prometheus": 9090, "prometheus-alertmanager": 9093}
@@ -128,6 +129,11 @@ def faketime() -> Path:
     raise ServerUnavailableError("no libfaketime: apt-get install faketime")
 
 
+def systemd_analyze() -> str:
+    """Return systemd-analyze, which checks units; no systemd needs to run."""
+    return command("systemd-analyze")
+
+
 def _java_candidates() -> list[str]:
     candidates = [os.path.join(home, "bin", "java") for home in [os.environ.get("JAVA_HOME")] if home]
     candidates += [path for path in [shutil.which("java")] if path]
@@ -209,6 +215,7 @@ def main() -> int:
         ("Prometheus", prometheus),
         ("Alertmanager", alertmanager),
         ("docker-compose", docker_compose),
+        ("systemd-analyze", systemd_analyze),
     ):
         try:
             print(f"{name}: {find()}")
