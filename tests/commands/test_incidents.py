@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from anomaly.cli import main
 from anomaly.incidents import Severity, Status, Transition, action_schema, decode_action
@@ -33,6 +35,23 @@ LOG = (
 def written(incident: str, number: int, fields: dict[str, Any]) -> Transition:
     status = Status.OPENED if number == 0 else Status.UPDATED
     return transition(**{"incident": incident, "transition": number, "status": status, **fields})
+
+
+async def write(servers: str, topic: str) -> None:
+    """The log, a second from one record to the next, and something that is no transition."""
+    records = []
+    for incident, number, fields, partition in LOG:
+        one = written(incident, number, fields)
+        records.append((b"root of a fork" if incident == OVER else one.run.encode(), one.encode(), partition))
+    records.append((b"x", b"\x1b[31mno transition", 1))
+    now_ms = int(time.time() * 1000)
+    producer = AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=1)
+    await producer.start()
+    try:
+        for at, (key, value, partition) in enumerate(records):
+            await producer.send_and_wait(topic, value, key, partition, now_ms + 1000 * (at - len(records)))
+    finally:
+        await producer.stop()
 
 
 class Command:
@@ -68,12 +87,7 @@ def incidents(kafka: Kafka, capsys: pytest.CaptureFixture[str]) -> Command:
     command = Command(kafka, capsys)
     topics.make(kafka.bootstrap_servers, command.topics.incidents, PARTITIONS)
     topics.make(kafka.bootstrap_servers, command.topics.incident_actions, PARTITIONS)
-    records: list[topics.Record] = []
-    for incident, number, fields, partition in LOG:
-        one = written(incident, number, fields)
-        records.append((b"root of a fork" if incident == OVER else one.run.encode(), one.encode(), partition))
-    records.append((b"x", b"\x1b[31mno transition", 1))
-    topics.write(kafka.bootstrap_servers, command.topics.incidents, records)
+    asyncio.run(write(kafka.bootstrap_servers, command.topics.incidents))
     return command
 
 
