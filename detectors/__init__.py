@@ -13,7 +13,7 @@ Reading order, which is the order of the data:
     climb        losses that rise slowly
     flat         losses that no longer fall
     bumps        losses far above their last readings; quiet: far below, or still
-    unmoved      numbers that are bit for bit what they were
+    unmoved      numbers that are bit for bit what they were; unsteady: noise that grows in one of many
     paired       evaluations that get worse; samples: a loss before and after a resume
     trends       gradients that grow by a factor or by an amount; pace: steps that became slower
     runlength    exact conditions that held too long

@@ -17,7 +17,8 @@ Reading order, which is the order of the data:
     charts      the slab's verdicts as alarms; losses: the slow climb
     kin         which layers have their like; anchors: where their levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
-                odd_losses, evaluations, resumes, schedule, scaling, growth, pace, strays, first_steps)
+                odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,
+                first_steps)
     symptoms    what else the suspected layers show; explanation: which benign explanations there are
     stillness   weights whose norms no longer move
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that

@@ -202,6 +202,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     state.history.restart()
     state.unmoved.restart()
     state.anchors.restart()
+    state.unsteady.restart()
     be_cautious(state, RESTART)
 
 

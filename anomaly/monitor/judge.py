@@ -20,6 +20,7 @@ from anomaly.monitor.charts import chart_alarms
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
+from anomaly.monitor.noise import note_noise
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
@@ -103,6 +104,7 @@ def _chart(
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age)
+    note_noise(state)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:

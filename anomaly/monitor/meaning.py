@@ -77,6 +77,7 @@ MEANINGS: dict[str, Meaning] = {
 }
 _WORDS = re.compile(r"[a-z]+")
 GENERIC = Meaning("generic", _O, "series_shift", "series_shift")
+COUNTING = Meaning(UNCHARTED, _O)
 
 
 _OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
@@ -86,6 +87,8 @@ _OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
 )
 _NO_POLICY = frozenset(("loss", "coef", "coefficient", "target", "std", "max", "min", "scale"))
 """Words in a name that make it another quantity: the sign turned round, a setting, a spread."""
+_COUNTS = frozenset(("epoch", "epochs", "iteration", "iterations", "count", "seen", "elapsed"))
+"""Words of numbers that go up by steps: no level to leave."""
 
 
 def meaning_of(signal: str) -> Meaning:
@@ -94,6 +97,8 @@ def meaning_of(signal: str) -> Meaning:
     if known is not None:
         return known
     words = frozenset(_WORDS.findall(signal.lower()))
+    if words & _COUNTS:
+        return COUNTING
     if words & _NO_POLICY:
         return GENERIC
     return next((meaning for named, meaning in _OF_POLICIES if words & named), GENERIC)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.monitor.context import caution, is_usual, lr_offset
 from anomaly.monitor.judge import model_values
 from anomaly.monitor.losses import SPARSE_STEPS, is_repeated, note_losses
+from anomaly.monitor.noise import note_noise
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import is_smooth, note_lr
 from anomaly.monitor.state import LEAST_PACKED, RankState, RunState
@@ -70,6 +71,7 @@ def take_plain(
     note_lr(state, model)
     note_losses(state, model)
     note_reading(state, model, step)
+    note_noise(state)
     if norms is not None:
         note_calm(state, norms)
     return QUIET

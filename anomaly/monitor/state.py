@@ -26,6 +26,7 @@ from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
 from detectors.slab import Slab
 from detectors.unmoved import Unmoved
+from detectors.unsteady import Unsteady
 
 RECENT_STEPS = 128
 LEAST_PACKED = -(1 << 63)
@@ -223,6 +224,8 @@ class RunState:
     """Of the whole-model signals; `survey` looks at it."""
     anchors: Anchors = field(default_factory=Anchors)
     """Where the layers' levels stood before."""
+    unsteady: Unsteady = field(default_factory=lambda: Unsteady(0))
+    """Of the layers' gradients, in the order of `kin_of(table, "grad_norm").slots`."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))
     """Of the weights' norms, in the order of `table.weight_slots`."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)

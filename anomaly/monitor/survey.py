@@ -10,6 +10,7 @@ from anomaly.monitor.flatness import bump_alarms, flat_alarms
 from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.losses import SPARSE_STEPS
+from anomaly.monitor.noise import noise_alarms
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
 from anomaly.monitor.pace import pace_alarms
 from anomaly.monitor.resumes import resume_alarms
@@ -43,6 +44,7 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         alarms += growth_alarms(state, new, moment)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)
+    alarms += noise_alarms(state, moment)
     return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
 

@@ -70,3 +70,14 @@ def test_an_output_layer_an_expert_and_what_has_no_like_are_no_siblings() -> Non
     kin = Kin(table_of(SeriesNames(layers, ("grad_norm",), numbers, signals, blank, blank)), "grad_norm")
     assert [name for name, alike in zip(layers, kin.alike, strict=True) if alike] == ["h.0.up", "h.1.up"]
     assert kin.blocks.tolist() == [0, 1, 1, 2, 2, 3]
+
+
+def test_a_gradient_that_jumps_to_and_fro_in_one_layer_is_noise() -> None:
+    noisy = records(400)
+    random = np.random.default_rng(8)
+    for record in noisy[200:]:
+        record["layers"]["h.1.up"]["grad_norm"] *= float(random.lognormal(0.0, 1.0))
+    found = [each for each in transitions_of(noisy) if each.severity is not Severity.INFO]
+    assert found[0].kind == "gradient_noise"
+    assert found[0].layer == "h.1.up"
+    assert 200 < found[0].step <= 350

@@ -377,6 +377,28 @@ def test_series_of_policies_are_known_by_the_words_of_their_names(
     assert kinds(run(1 / factor)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "shift", "found"),
+    [("coolant_celsius", 10.0, True), ("coolant_celsius", 2.0, False), ("epoch", 10.0, False)],
+)
+def test_a_series_of_ones_own_is_told_by_its_noise_and_one_that_counts_is_not(
+    name: str, shift: float, found: bool
+) -> None:
+    records = model_only(falling, range(400))
+    noise = np.random.default_rng(4).standard_normal(400)
+    for record, each in zip(records, noise, strict=True):
+        record[name] = 60.0 + 0.8 * each + (shift if record["step"] >= 300 else 0.0)
+    assert [kind for kind, _ in kinds(records)] == ["series_shift"] * found
+
+
+def test_an_accuracy_that_levels_off_is_none() -> None:
+    records = model_only(falling, range(1500))
+    noise = np.random.default_rng(4).standard_normal(1500)
+    for record, each in zip(records, noise, strict=True):
+        record["accuracy"] = 0.9 - 0.8 * math.exp(-record["step"] / 300) + 0.02 * each
+    assert kinds(records) == []
+
+
 def moving(step: float) -> float:
     """A weight's norm that takes a step of its own each time."""
     return 10 + 0.003 * math.sqrt(step) + 0.05 * math.sin(7 * step)

@@ -1,0 +1,56 @@
+"""F13: the gradient of one layer jumps to and fro as it never did, and as no other layer's does."""
+
+from __future__ import annotations
+
+import math
+
+from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import caution
+from anomaly.monitor.kin import kin_of
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.records import step_number
+from detectors.unsteady import SAMPLES, STRIDE, Unsteady
+
+LEARNING_READINGS = 128
+"""Between two times that the chart takes what it saw as usual."""
+_LEARNED = "noise.learned"
+
+
+def note_noise(state: RunState) -> None:
+    """Sample the gradients' deviations of the record that the slab has just judged."""
+    if state.readings % STRIDE:
+        return
+    slots = kin_of(state.table, "grad_norm").slots
+    if not len(slots):
+        return
+    if len(state.unsteady) != len(slots):
+        state.unsteady = Unsteady(len(slots))
+    state.unsteady.take(state.slab.z, slots)
+
+
+def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """The layer whose gradient jumps most, if it is far out."""
+    chart, slots = state.unsteady, kin_of(state.table, "grad_norm").slots
+    if len(chart) != len(slots) or not len(slots):
+        return []
+    found = chart.judge()
+    if state.readings - state.history.known.get(_LEARNED, 0.0) >= LEARNING_READINGS:
+        state.history.known[_LEARNED] = float(state.readings)
+        chart.learn()
+    ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / caution(state)
+    if ratio < 1:
+        return []
+    slot = int(slots[found.series])
+    layer = state.table.layer_name(slot) or ""
+    reading = state.slab.describe(slot)
+    first_step = onset_step(state, STRIDE * SAMPLES // 2, moment)
+    value = reading.value if math.isfinite(reading.value) else reading.expected
+    evidence = Evidence(
+        "grad_norm", value, reading.expected, ratio, "noise", layer=layer, since_step=step_number(first_step)
+    )
+    kind = "gradient_noise"
+    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,), (layer,))]
