@@ -33,8 +33,8 @@ class Kind:
 
     @property
     def runbook(self) -> str:
-        """Where people read on."""
-        return f"docs/kinds.md#{self.name}"
+        """Where people read on: the path of its runbook in this repository."""
+        return f"docs/runbooks/{self.name}.md"
 
 
 _APART = {"straggler": "seconds", "throughput_drop": "seconds", "duplicate_run": "training"}

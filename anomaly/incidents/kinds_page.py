@@ -1,4 +1,4 @@
-"""`docs/kinds.md`, the page an incident's `runbook` points to, made from the table of kinds.
+"""`docs/kinds.md`, made from the table of kinds.
 
 Write it anew with ``python -m anomaly.incidents.kinds_page > docs/kinds.md``.
 """
@@ -26,7 +26,7 @@ def _section(kind: Kind) -> str:
     found_by = kind.found_by or "nothing raises it yet"
     return (
         f"\n## {kind.name}\n\n{kind.title}. Family: {kind.family}. Severity: {kind.severity}. Found by: {found_by}.\n\n"
-        f"{kind.advice}\n"
+        f"{kind.advice} [Runbook](runbooks/{kind.name}.md)\n"
     )
 
 

@@ -11,8 +11,8 @@ from anomaly.notify.quantities import sane
 
 WINDOW_SECONDS = 1800
 """Grafana shows this much before the incident was opened, and after it was resolved."""
-DASHBOARD = "training-anomaly-run"
-"""The uid of the dashboard *One run*."""
+ONE_RUN, FLEET = "anomaly-run", "anomaly-fleet"
+"""The uids of two dashboards of `deploy.grafana`."""
 LONGEST_URL = 1000
 _RUNBOOK = re.compile(r"docs/runbooks/([a-z_]{1,60})\.md")
 
@@ -45,11 +45,11 @@ class Links:
         if transition.status is Status.RESOLVED and updated is not None:
             window["to"] = _milliseconds(updated + WINDOW_SECONDS)
         query = urlencode({"var-run": transition.run, **window}, quote_via=quote, errors="replace")
-        return f"{self.grafana_url.rstrip('/')}/d/{DASHBOARD}?{query}"
+        return f"{self.grafana_url.rstrip('/')}/d/{ONE_RUN}?{query}"
 
     def fleet(self) -> str:
         """All runs at a glance, for a storm."""
-        return f"{self.grafana_url.rstrip('/')}/d/training-anomaly-fleet" if self.grafana_url else ""
+        return f"{self.grafana_url.rstrip('/')}/d/{FLEET}" if self.grafana_url else ""
 
     def runbook(self, path: str) -> str:
         """The runbook's address; its path in the repository where no base is set, nothing for any other text."""

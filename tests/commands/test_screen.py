@@ -53,7 +53,7 @@ def test_a_card_says_what_where_when_and_what_to_do() -> None:
     for part in (
         "CRITICAL", "Non-finite weights", "gpt-7b", "h.3.mlp, rank 3", "h.4.attn", "step 118, seen at step 120",
         "NaN, expected about 19.2", "last good step 117, last checkpoint 100", "Stop the run.",
-        "docs/kinds.md#nonfinite_weight", "12 ms after",
+        "docs/runbooks/nonfinite_weight.md", "12 ms after",
     ):  # fmt: skip
         assert part in text
 

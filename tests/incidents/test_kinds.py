@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anomaly.incidents import KINDS
+from anomaly.incidents import KINDS, Kind
 from anomaly.incidents.kinds_page import kinds_page
 from anomaly.monitor.meaning import GENERIC, MEANINGS
 
@@ -19,10 +19,8 @@ def test_the_page_of_kinds_is_fresh() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_every_kind_says_what_to_do_and_its_link_leads_to_a_heading(kind) -> None:  # type: ignore[no-untyped-def]
-    page, anchor = kind.runbook.split("#")
-    assert page == "docs/kinds.md"
-    assert re.search(rf"^## {anchor}$", PAGE.read_text("utf-8"), re.MULTILINE)
+def test_every_kind_says_what_to_do_and_has_its_heading(kind: Kind) -> None:
+    assert re.search(rf"^## {kind.name}$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert kind.title
     assert kind.advice.endswith(".")
 

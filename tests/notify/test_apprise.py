@@ -67,7 +67,7 @@ def test_hostile_names_mention_nobody_and_link_nowhere(tmp_path: Path, name: str
 def test_a_storm_is_cut_to_what_chats_take_and_keeps_its_link(tmp_path: Path) -> None:
     (page,) = sent(tmp_path, told_storm(silent_runs(400)))
     assert len(page["message"]) < BODY_CHARACTERS + 200
-    assert page["message"].endswith("training-anomaly-fleet")
+    assert page["message"].endswith("anomaly-fleet")
 
 
 @pytest.mark.parametrize("addresses", ["", "nonsense", f"json://localhost/{KEY}\nnonsense://{KEY}"])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly.incidents import KINDS
 from anomaly.incidents.transition import Severity, Source, Status, Transition, decode_transition
 from anomaly.notify.delivery import Event
 from anomaly.notify.links import WINDOW_SECONDS, Links
@@ -137,7 +138,7 @@ def test_a_storm_is_one_page_that_lists_the_worst_runs_and_counts_the_rest() -> 
     assert len(page.runs) == RUNS_LISTED + 1
     assert page.runs[0] == "critical: sweep-000: Run went silent"
     assert page.runs[-1] == "and 381 more"
-    assert dict(page.links) == {"Grafana": "https://grafana.lab.example/d/training-anomaly-fleet"}
+    assert dict(page.links) == {"Grafana": "https://grafana.lab.example/d/anomaly-fleet"}
 
 
 def test_a_storm_says_which_of_its_incidents_are_over() -> None:
@@ -152,6 +153,13 @@ def test_a_test_page_says_that_it_is_one() -> None:
     page = test_page("on-call", LINKS)
     assert page.title.startswith("[test] ")
     assert "nobody needs to act" in page.title
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_makes_a_page_with_its_runbook(kind: str) -> None:
+    page = page_of(nan_gradient(kind=kind, value=1.0, runbook=KINDS[kind].runbook), LINKS)
+    assert KINDS[kind].title in page.title
+    assert dict(page.links)["Runbook"].endswith(f"/{kind}.md")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
