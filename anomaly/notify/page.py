@@ -176,7 +176,7 @@ def _resolved(transition: Transition, by: str | None) -> Iterable[tuple[str, str
     yield "steps", f"{step_text(one.first_step)} to {step_text(one.step)}"
     yield "was", quantity(one.statistic, one.value, one.expected, one.detector)
     if by is None and _is_about_numbers(one):
-        yield "still in the weights", f"what it learned since; where that matters: {checkpoint_advice(one)}"
+        yield "if the loss is not back", checkpoint_advice(one)
     yield from _about(one)
 
 

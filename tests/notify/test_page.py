@@ -116,12 +116,12 @@ def test_an_escalation_says_what_it_was_before() -> None:
     assert dict(page.facts)["was"] == "warning, now critical"
 
 
-def test_a_resolved_page_says_how_long_it_lasted_and_what_stays_in_the_weights() -> None:
+def test_a_resolved_page_says_how_long_it_lasted_and_what_to_go_back_to_if_need_be() -> None:
     page = page_of(resolved(), LINKS, Event.RESOLVE)
     facts = dict(page.facts)
     assert page.title.startswith("[resolved] gpt-7b-ablation: NaN gradient")
     assert facts["lasted"] == "13 min 13 s"
-    assert "checkpoint 41,000" in facts["still in the weights"]
+    assert "checkpoint 41,000" in facts["if the loss is not back"]
     assert dict(page_of(nan_gradient(), LINKS, Event.RESOLVE, by="ana").facts)["now"] == "resolved by ana"
 
 
