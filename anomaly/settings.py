@@ -164,6 +164,8 @@ class Settings:
         problems = [f"{name}: {each}" for name, problem in found if problem for each in problem.split("\n")]
         if not any(problem.startswith(("receivers: ", "routes: ")) for problem in problems):
             names = [spec.name for spec in self.receiver_specs]
+            if self.notify_in_worker and not names:
+                problems.append("notify_in_worker: there is no one to notify; give a [[receivers]] table")
             problems += [f"routes: {problem}" for problem in route_problems(self.routes, names)]
         try:
             if not any(ROWS[name].type_problem(getattr(self, name)) for name in CONNECTION):

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import traceback
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.delivery import Delivery, DeliveryError, Event, Receiver
 from anomaly.notify.retry import retried
 from anomaly.settings_receivers import ReceiverSpec
+
+if TYPE_CHECKING:
+    from anomaly.notify.desk import Surroundings
 
 AT_ONCE = 4
 """Pages on their way at the same time, and as many deliveries of other kinds."""
@@ -53,19 +54,13 @@ class Brought:
 class Courier:
     """Delivers for one receiver, and to its fallback where that has to stand in."""
 
-    def __init__(
-        self,
-        own: Mailbox,
-        fallback: Mailbox | None,
-        metrics: NotifierMetrics,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, own: Mailbox, fallback: Mailbox | None, shared: Surroundings) -> None:
         self._own = own
         self._fallback = fallback
-        self._metrics = metrics
-        self._clock = clock
-        self._sleep = sleep
+        self._metrics = shared.metrics
+        self._check = shared.check
+        self._clock = shared.clock
+        self._sleep = shared.sleep
         self._places = {True: asyncio.Semaphore(AT_ONCE), False: asyncio.Semaphore(AT_ONCE)}
         self._quiet_until = 0.0
 
@@ -107,6 +102,7 @@ class Courier:
         async def attempt() -> str | None:
             await self._leave_alone(mailbox, deadline)
             async with self._places[delivery.event.wakes]:
+                self._check()
                 receipt = await _attempt(mailbox, delivery)
             self._metrics.failing.labels(mailbox.name).set(0)
             return receipt

@@ -68,6 +68,8 @@ class Surroundings:
     routes: Routes
     links: Links
     metrics: NotifierMetrics
+    check: Callable[[], None]
+    """Raises where another notifier may have gone on; asked before anything leaves."""
     picture: Picture | None = None
     clock: Callable[[], float] = time.time
     """Unix seconds."""
@@ -80,7 +82,7 @@ class Desk:
     def __init__(self, mailbox: Mailbox, fallback: Mailbox | None, shared: Surroundings) -> None:
         self.mailbox = mailbox
         self.shared = shared
-        self.courier = Courier(mailbox, fallback, shared.metrics, shared.clock, shared.sleep)
+        self.courier = Courier(mailbox, fallback, shared)
         self.gate = Gate(mailbox.spec.pages_per_minute)
         self.entries: dict[str, Placed] = {}
         self.apart = mailbox.receiver.refresh_seconds is not None
@@ -206,6 +208,7 @@ class Desk:
 
     async def record(self, placed: Placed) -> None:
         """Write the entry down, and only then know it."""
+        self.shared.check()
         await self.shared.ledger.write(placed.partition, placed.entry)
         self.entries[placed.entry.incident] = placed
 

@@ -35,7 +35,8 @@ COMMIT_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 5.0
 STOP_SECONDS = 2.0
 """What is on its way may still arrive; what waits longer is told by whoever comes next."""
-SESSION_MS, HEARTBEAT_MS = 10_000, 2_000
+HEARTBEATS = 5
+"""In a session: as many may be missed."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Lane:
         group: str,
         starts: Mapping[int, int],
         since_unix_seconds: float,
+        session_seconds: float,
     ) -> None:
         self.settled = False
         """Assigned, or standing by."""
@@ -77,8 +79,8 @@ class Lane:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             partition_assignment_strategy=(one_owner(since_unix_seconds),),
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=HEARTBEAT_MS,
+            session_timeout_ms=int(session_seconds * 1000),
+            heartbeat_interval_ms=int(session_seconds * 1000 / HEARTBEATS),
             fetch_max_wait_ms=100,
             metadata_max_age_ms=60_000,
         )

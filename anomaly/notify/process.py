@@ -21,6 +21,7 @@ from anomaly.health import Health, HealthServer, warn_if_exposed
 from anomaly.logs import set_up_log
 from anomaly.metrics import NotifierMetrics
 from anomaly.notify.decide import Reason
+from anomaly.notify.pulse import LeaseLostError
 from anomaly.notify.service import Notifier
 from anomaly.settings import Settings
 
@@ -73,6 +74,9 @@ def _failed(error: Exception) -> ExitCode:
     if isinstance(error, KafkaUnreachableError):
         log.error("%s", error)
         return ExitCode.KAFKA_UNREACHABLE
+    if isinstance(error, LeaseLostError):
+        log.error("%s", error)
+        return ExitCode.LEASE_LOST
     log.critical("the notifier failed", exc_info=error)
     away = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError)
     return ExitCode.KAFKA_UNREACHABLE if isinstance(error, away) else ExitCode.INTERNAL_ERROR

@@ -20,6 +20,7 @@ from anomaly.notify.lane import Lane
 from anomaly.notify.ledger import Ledger
 from anomaly.notify.links import Links
 from anomaly.notify.preflight import Found, preflight
+from anomaly.notify.pulse import Pulse
 from anomaly.notify.receivers import build
 from anomaly.notify.routing import Routes
 from anomaly.settings import Settings
@@ -52,13 +53,14 @@ class Notifier:
         self._settings = settings
         self._metrics = metrics
         self._health = health
+        self._pulse = Pulse(settings.session_timeout_seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Notify until `stop` is set.
 
         Raises `SettingsError`, `PreflightError`, `KafkaUnreachableError`, and whatever else ends it.
         """
-        pulse = asyncio.create_task(self._pulse())
+        pulse = asyncio.create_task(self._beat())
         try:
             async with mailboxes(self._settings) as found:
                 at = await preflight(self._settings, found)
@@ -75,12 +77,12 @@ class Notifier:
         ledger = Ledger(settings.connection, topics.notifications, settings.development_broker)
         actions = Actions(settings.connection, topics.incident_actions, at.action_partitions)
         links = Links(settings.grafana_url, settings.runbook_url)
-        shared = Surroundings(ledger, actions.book, routes, links, self._metrics)
+        shared = Surroundings(ledger, actions.book, routes, links, self._metrics, self._pulse.check)
         since = time.time()
         lanes = [
             Lane(
                 Desk(mailbox, found.get(mailbox.spec.fallback), shared), ledger, settings.connection,
-                topics.incidents, topics.notify_group(name), at.ends, since,
+                topics.incidents, topics.notify_group(name), at.ends, since, settings.session_timeout_seconds,
             )
             for name, mailbox in found.items()
         ]  # fmt: skip
@@ -122,9 +124,10 @@ class Notifier:
             self._ready(all(lane.settled for lane in lanes))
             await asyncio.sleep(PULSE_SECONDS)
 
-    async def _pulse(self) -> None:
+    async def _beat(self) -> None:
         while True:
             self._health.pulse()
+            self._pulse.beat()
             await asyncio.sleep(PULSE_SECONDS)
 
     def _ready(self, ready: bool) -> None:

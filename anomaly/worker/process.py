@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -58,7 +59,17 @@ def run(settings: Settings) -> int:
         _warm_up(limits)
         budget = budget_text(limits.false_warnings_per_million_steps)
         log.info("judges %s, with a budget of %s", name_of(limits.tails), budget)
-        return _run_faust(settings, partitions, metrics, health, server.address)
+        with _notifying(settings, metrics):
+            return _run_faust(settings, partitions, metrics, health, server.address)
+
+
+def _notifying(settings: Settings, metrics: WorkerMetrics) -> contextlib.AbstractContextManager[object]:
+    """The notifier beside the worker, where the settings ask for it."""
+    if not settings.notify_in_worker:
+        return contextlib.nullcontext()
+    from anomaly.notify.thread import NotifierThread
+
+    return NotifierThread(settings, metrics.registry)
 
 
 def _run_faust(

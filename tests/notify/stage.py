@@ -31,12 +31,14 @@ SECRET = base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 PATIENCE_SECONDS = 60.0
 
 
-async def until(what: str, seen: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+async def until(
+    what: str, seen: Callable[[], bool], seconds: float = PATIENCE_SECONDS, pause: float = 0.05
+) -> None:
     """Return once `seen` says yes; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not seen():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause)
 
 
 def webhook(name: str, server: RecordingServer, **more: object) -> str:
