@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from anomaly.calibration.marks import Marks
 from anomaly.calibration.scores import FLOOR_SHARE, ScoreBook, level_of_one
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor.limits import Limits
@@ -34,6 +35,8 @@ class Seen:
     book: ScoreBook = field(default_factory=ScoreBook)
     last: dict[str, Transition] = field(default_factory=dict)
     """Each incident in its last state."""
+    marks: Marks = field(default_factory=Marks)
+    """Its false alarms, as people marked them."""
     seconds: float | None = None
     """From its first to its last record; None without times."""
 
@@ -46,7 +49,12 @@ class Seen:
     def doubt(self) -> str | None:
         """Why this is no healthy run, in words; None where nothing speaks against it."""
         return next(
-            (reason for each in self.warnings if (reason := _real(each, self.book.peak)) is not None), None
+            (
+                reason
+                for each in self.warnings
+                if not self.marks.covers(each) and (reason := _real(each, self.book.peak)) is not None
+            ),
+            None,
         )
 
 

@@ -19,13 +19,16 @@ from rich.text import Text
 
 from anomaly import __version__
 from anomaly.calibration.learning import Rehearsal, Seen, learned
+from anomaly.calibration.marks import Marks
 from anomaly.calibration.scores import REFERENCE
 from anomaly.calibration.sources import files_of, of_topic
-from anomaly.errors import AnomalyError, SettingsError
+from anomaly.commands.incident_reading import read_actions
+from anomaly.errors import AnomalyError, PreflightError, SettingsError
 from anomaly.escapes import shown
 from anomaly.monitor.limits import Limits, limits_of
 from anomaly.pace import budget_text, count_text
 from anomaly.profile import name_of, profile_text
+from anomaly.reading import TopicReader
 from anomaly.replay.run import messages
 from anomaly.screen import screen
 from anomaly.settings import CONNECTION, Settings
@@ -71,10 +74,16 @@ def run(options: argparse.Namespace) -> int:
             ["calibrate: got no runs; give files or folders of healthy runs, or --from-topic"]
         )
     limits = replace(limits_of(settings), watches=())
+    console, notes = screen(), screen(stderr=True)
+    marks = asyncio.run(_marks(settings, notes)) if options.from_topic else Marks()
     seen = _judged(options, settings, limits, REFERENCE)
+    for each in seen:
+        each.marks = marks
+        for mark in marks.of(each.run):
+            told = f"{mark.kind} at step {mark.first_step:,}, marked a false alarm by {mark.who}: {mark.why}"
+            notes.print(Text(f"taken for healthy {shown(each.run)}: {shown(told, 400)}"), soft_wrap=True)
     doubts = {} if options.all_healthy else {each.run: doubt for each in seen if (doubt := each.doubt)}
     healthy = [each for each in seen if each.run not in doubts and each.book.steps]
-    console, notes = screen(), screen(stderr=True)
     for name, why in doubts.items():
         notes.print(Text(f"left out {shown(name)}: {shown(why)}"), soft_wrap=True)
     if not healthy:
@@ -133,6 +142,19 @@ async def _from_topic(settings: Settings, patterns: Sequence[str], take: Any, no
         notes.print(
             Text(f"passed over {len(skipped):,} messages, the first: {shown(skipped[0])}"), soft_wrap=True
         )
+
+
+async def _marks(settings: Settings, notes: Console) -> Marks:
+    """The false alarms that people marked; none, and a word about it, where this user may not read them."""
+    try:
+        async with TopicReader(settings.connection) as reader:
+            return Marks((await read_actions(reader, settings)).false_alarms())
+    except PreflightError as error:
+        notes.print(
+            Text(f"marks of false alarms are not taken into account: {shown(str(error), 400)}"),
+            soft_wrap=True,
+        )
+        return Marks()
 
 
 def _about(
