@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import available
 from tests.deploy.files import DEPLOY, read_yaml, rules
-from tests.install_servers import alertmanager, command
-from tests.monitoring_servers import Alertmanager, RecordingWebhook
-from tests.worker.processes import eventually
+from tests.deploy.office import CONFIG, Office
+from tests.install_servers import command
 
 FOLDER = DEPLOY / "alertmanager"
-CONFIG = FOLDER / "alertmanager.yml"
 AT_ONCE = 5.0
 """Seconds: far from the intervals of the groups, and long for a busy machine."""
 
@@ -93,51 +89,6 @@ def alert(run: str, severity: str = "critical", incident: str = "1", **labels: s
 
 def ended(one: dict[str, Any]) -> dict[str, Any]:
     return {**one, "endsAt": datetime.now(UTC).isoformat()}
-
-
-class Office:
-    """An Alertmanager with the routes and inhibitions of `CONFIG`, and who gets what from it."""
-
-    def __init__(self, server: Alertmanager, webhook: RecordingWebhook) -> None:
-        self.server = server
-        self.webhook = webhook
-
-    def send(self, *alerts: dict[str, Any]) -> None:
-        """One request."""
-        self.server.post("/api/v2/alerts", alerts)
-
-    def messages(self, receiver: str, **labels: str) -> list[dict[str, Any]]:
-        """What came to `receiver` with an alert that has these labels."""
-        bodies = [each.body for each in self.webhook.at(f"/{receiver}")]
-        return [
-            body for body in bodies if any(labels.items() <= one["labels"].items() for one in body["alerts"])
-        ]
-
-    def wait_for(self, receiver: str, seconds: float = 60.0, count: int = 1, **labels: str) -> dict[str, Any]:
-        """The last message, once there are `count`."""
-        eventually(
-            f"{count} messages to {receiver} of {labels}",
-            lambda: len(self.messages(receiver, **labels)) >= count,
-            seconds,
-        )
-        return self.messages(receiver, **labels)[-1]
-
-
-@pytest.fixture(scope="module")
-def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    available(request.config, alertmanager)
-    folder = tmp_path_factory.mktemp("office")
-    with RecordingWebhook() as webhook:
-        text = read_yaml(CONFIG)
-        text["receivers"] = [
-            {"name": each["name"], "webhook_configs": [{"url": f"{webhook.url}/{each['name']}"}]}
-            for each in text["receivers"]
-        ]
-        del text["global"], text["templates"]
-        path = folder / "alertmanager.yml"
-        path.write_text(json.dumps(text))
-        with Alertmanager(folder, path) as server:
-            yield Office(server, webhook)
 
 
 def test_a_second_critical_incident_of_a_run_pages_at_once(office: Office) -> None:
