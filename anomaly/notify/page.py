@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from anomaly.escapes import shown
 from anomaly.incidents.kinds import KINDS
-from anomaly.incidents.transition import Severity, Transition
+from anomaly.incidents.transition import Number, Severity, Transition
 from anomaly.notify.delivery import Event, Page
 from anomaly.notify.links import Links
 from anomaly.notify.quantities import at, lasted, quantity
@@ -26,6 +26,16 @@ RUNS_LISTED = 20
 RANKS_LISTED = 8
 LAYERS_LISTED = 4
 EXPLANATIONS_LISTED = 6
+
+_PLACED = {
+    "layer_gradient_spike": "Lone gradient spike",
+    "bad_batch": "Bad batch",
+    "straggler": "Slow steps",
+    "partial_telemetry": "No more telemetry",
+    "rank_gradient_outlier": "Odd gradient",
+    "residual_gain_outlier": "Odd residual gain",
+}
+"""Kinds whose titles say "one layer" or "one rank", in front of which one it is."""
 
 
 def page_of(
@@ -137,6 +147,9 @@ def what(transition: Transition) -> str:
 
 
 def _named(transition: Transition) -> str:
+    placed = transition.layer is not None or bool(transition.ranks)
+    if placed and transition.kind in _PLACED:
+        return _PLACED[transition.kind]
     title, value = title_of(transition.kind), transition.value
     if not title.startswith("Non-finite") or math.isfinite(value):
         return title
@@ -155,7 +168,7 @@ def _open(transition: Transition, before: Severity | None) -> Iterable[tuple[str
     if _is_about_numbers(one):
         seen = "" if one.step == one.first_step else f" (seen at {step_text(one.step)})"
         yield "first bad step", f"{step_text(one.first_step)}{seen}"
-        yield "last good step", step_text(one.last_good_step)
+        yield "last good step", step_text(_good_step(one))
         yield "go back to", checkpoint_advice(one)
     else:
         yield "last step", step_text(one.step)
@@ -188,12 +201,20 @@ def _is_about_numbers(transition: Transition) -> bool:
 
 def checkpoint_advice(transition: Transition) -> str:
     """Which checkpoint is safe to go back to, as far as it is known."""
-    good, checkpoint = transition.last_good_step, transition.last_checkpoint_step
-    if checkpoint is not None:
+    first, checkpoint, good = transition.first_step, transition.last_checkpoint_step, _good_step(transition)
+    if checkpoint is not None and checkpoint < first:
         return f"checkpoint {step_text(checkpoint)}, the newest before it began"
     if good is not None:
         return f"the newest checkpoint at or before step {step_text(good)} (the run reports none)"
-    return f"a checkpoint from before step {step_text(transition.first_step)}; no step is known to be good"
+    if first <= 0:
+        return "nothing: it was so from the start"
+    return f"a checkpoint from before step {step_text(first)}; no step is known to be good"
+
+
+def _good_step(transition: Transition) -> Number | None:
+    """The last good step; none where it is later than the onset, which is then the safer of the two."""
+    good = transition.last_good_step
+    return good if good is not None and good < transition.first_step else None
 
 
 def _about(transition: Transition) -> Iterable[tuple[str, str]]:

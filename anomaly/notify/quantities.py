@@ -17,6 +17,8 @@ def quantity(statistic: str, value: float, expected: float | None, detector: str
 
     >>> quantity("grad_norm", float("nan"), 0.4123)
     'gradient norm NaN, expected about 0.4123'
+    >>> quantity("grad_norm", 0.008, 0.00025), quantity("loss", 1.8, 1.7)
+    ('gradient norm 0.008, expected about 0.00025 (32 times that)', 'loss 1.8, expected about 1.7')
     >>> quantity("peak_memory_bytes", 8.1e10, None), quantity("silent_seconds", 312.0, 2.0)
     ('peak memory 75.4 GiB', 'no record for 5 min 12 s, usually every 2 s')
     >>> quantity("weight_hash", 1.0, 0.0, "replica_vote")
@@ -26,7 +28,7 @@ def quantity(statistic: str, value: float, expected: float | None, detector: str
     if counted is not None:
         return f"{counted} {number_text(value)}"
     words, text, usual = _WORDS.get(statistic, (shown(statistic, 60), number_text, _ABOUT))
-    against = "" if expected is None else f", {usual} {text(expected)}"
+    against = "" if expected is None else f", {usual} {text(expected)}{_times(value, expected, usual)}"
     return f"{words} {text(value)}{against}"
 
 
@@ -77,6 +79,16 @@ def sane(unix_seconds: float) -> float:
     return 0.0 if math.isnan(unix_seconds) else min(max(unix_seconds, 0.0), LATEST_UNIX_SECONDS)
 
 
+def _times(value: float, expected: float, usual: str) -> str:
+    """How many times the expectation, where that says more than the two numbers: from twice or half of it on."""
+    if usual != _ABOUT or not (0 < value < math.inf and 0 < expected < math.inf):
+        return ""
+    ratio = max(value / expected, expected / value)
+    if not 2 <= ratio < 1e15:
+        return ""
+    return f" ({number_text(float(f'{ratio:.2g}'))} times {'that' if value > expected else 'less'})"
+
+
 def _share(value: float) -> str:
     return f"{value * 100:.3g} %" if math.isfinite(value) else number_text(value)
 
@@ -104,6 +116,7 @@ _WORDS: dict[str, tuple[str, _Text, str]] = {
     "act_rms": ("activation RMS", number_text, _ABOUT),
     "act_in_rms": ("input RMS", number_text, _ABOUT),
     "act_absmax": ("largest activation", number_text, _ABOUT),
+    "residual_gain": ("output / input RMS", number_text, _ABOUT),
     "attn_logit_max": ("largest attention logit", number_text, _ABOUT),
     "attn_entropy": ("attention entropy", _nats, _ABOUT),
     "router_entropy": ("router entropy", _nats, _ABOUT),
@@ -128,5 +141,5 @@ _WORDS: dict[str, tuple[str, _Text, str]] = {
 _COUNTED = {
     ("replica_vote", "weight_hash"): "ranks whose weights differ:",
     ("sessions", "session"): "records of another job under this run id:",
-    ("run_length", "input_hash"): "the same batch again and again; its hash",
+    ("run_length", "input_hash"): "the same hash of the input every time:",
 }

@@ -43,6 +43,8 @@ def test_the_page_says_the_value_its_expectation_and_what_to_go_back_to() -> Non
         (41_202, None, "the newest checkpoint at or before step 41,202 (the run reports none)"),
         (None, None, "a checkpoint from before step 41,203; no step is known to be good"),
         (0, 0, "checkpoint 0, the newest before it began"),
+        (41_210, None, "a checkpoint from before step 41,203; no step is known to be good"),
+        (41_210, 41_205, "a checkpoint from before step 41,203; no step is known to be good"),
     ],
 )
 def test_the_checkpoint_advised_is_the_safest_that_is_known(
@@ -118,6 +120,24 @@ def test_only_a_plain_web_address_of_the_runs_tags_becomes_a_link_named_after_it
     assert any("dashboard" in name for name, _ in links) == shown
 
 
+def test_what_was_so_from_the_first_step_has_nothing_to_go_back_to() -> None:
+    flat = nan_gradient(kind="flat_from_start", first_step=0, last_good_step=None, last_checkpoint_step=None)
+    assert dict(page_of(flat, LINKS).facts)["go back to"] == "nothing: it was so from the start"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "said"),
+    [
+        ("straggler", {"layer": None, "ranks": (4,)}, "Slow steps on rank 4 since"),
+        ("bad_batch", {"layer": "conv.0", "ranks": (2,)}, "Bad batch in conv.0 on rank 2 since"),
+        ("layer_gradient_spike", {"layer": "h.0.ln1", "ranks": ()}, "Lone gradient spike in h.0.ln1 since"),
+        ("partial_telemetry", {"layer": None, "ranks": (0, 1)}, "No more telemetry on 2 ranks since"),
+    ],
+)
+def test_a_kind_of_one_place_is_not_said_twice(kind: str, changed: dict[str, object], said: str) -> None:
+    assert f": {said}" in page_of(nan_gradient(kind=kind, **changed), LINKS).title
+
+
 def test_an_escalation_says_what_it_was_before() -> None:
     page = page_of(nan_gradient(), LINKS, Event.ESCALATE, Severity.WARNING)
     assert dict(page.facts)["was"] == "warning, now critical"
@@ -164,7 +184,7 @@ def test_a_test_page_says_that_it_is_one() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_makes_a_page_with_its_runbook(kind: str) -> None:
-    page = page_of(nan_gradient(kind=kind, value=1.0, runbook=KINDS[kind].runbook), LINKS)
+    page = page_of(nan_gradient(kind=kind, value=1.0, layer=None, ranks=()), LINKS)
     assert KINDS[kind].title in page.title
     assert dict(page.links)["Runbook"].endswith(f"/{kind}.md")
 
