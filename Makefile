@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-demo
 # An environment of its own: what audits the pinned packages is none of them.
 AUDIT := .venv-audit
 
-.PHONY: help venv demo test lint format servers audit bench corpus scoreboard calibration fuzz fuzz-kafka chaos clean
+.PHONY: help venv demo test lint format servers audit bench corpus scoreboard calibration fuzz fuzz-kafka chaos notify-chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -61,6 +61,9 @@ fuzz-kafka: servers  ## N=100000 of them through Apache Kafka and a worker
 
 chaos: servers  ## SEEDS=100 drawn fault scenarios on Apache Kafka, from FIRST_SEED=1; goes on where it was interrupted
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1) $(CHAOS_ARGS)
+
+notify-chaos: servers  ## SEEDS=10 drawn scenes of the notifier: kills, failing receivers, a broker that restarts; from FIRST_SEED=1
+	$(BIN)/python -m tests.notify --seeds $(or $(SEEDS),10) --first-seed $(or $(FIRST_SEED),1) $(NOTIFY_ARGS)
 
 audit: $(ALL) $(AUDIT)/.installed  ## whether the pinned packages fit together and have known holes (needs the network)
 	$(PIP) check

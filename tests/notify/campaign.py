@@ -88,8 +88,10 @@ class Verdict:
         )
 
 
-def judge(receiver: Shaky, expected: list[str], kills: list[float]) -> Verdict:
-    """Hold what came against what was written. `kills` are when the notifier was killed."""
+def judge(receiver: Shaky, expected: list[str], kills: list[tuple[float, float]]) -> Verdict:
+    """Hold what came against what was written. `kills` are when the notifier was killed, each with since when what it
+    delivered may not have been written down.
+    """
     times: dict[str, list[float]] = defaultdict(list)
     for one in receiver.accepted:
         times[one.key].append(one.at)
@@ -97,7 +99,7 @@ def judge(receiver: Shaky, expected: list[str], kills: list[float]) -> Verdict:
     doubled: list[str] = []
     for key, found in times.items():
         for first, second in itertools.pairwise(found):
-            near = any(kill - KILL_WINDOW_SECONDS < first < kill + 0.5 <= second + 0.5 for kill in kills)
+            near = any(since < first < kill + 0.5 <= second + 0.5 for since, kill in kills)
             (in_window if near else doubled).append(key)
     doubled += sorted(times.keys() - set(expected))
     first_seen = {key: found[0] for key, found in times.items()}
@@ -141,13 +143,14 @@ async def scene(
         with stage.notifier() as notifier:
             await asyncio.to_thread(notifier.wait_ready)
             writing = asyncio.create_task(_write(stage, draw, lives))
-            killed = []
+            killed: list[tuple[float, float]] = []
             for number in range(kills):
                 await _a_drawn_moment(draw, receivers["steady"])
-                if broker is not None and number == kills // 2:
+                since = time.time() - KILL_WINDOW_SECONDS
+                if broker is not None and number == kills // 2:  # meanwhile nothing can be written down
                     await asyncio.to_thread(broker.kill)
                     await asyncio.to_thread(broker.start)
-                killed.append(time.time())
+                killed.append((since, time.time()))
                 notifier.kill()
                 await until("it has ended", partial(_has_ended, notifier, len(killed)))
             await writing

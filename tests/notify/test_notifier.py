@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from anomaly.exit_codes import ExitCode
+from anomaly.incidents.actions import Action, Match
 from anomaly.incidents.transition import Severity
 from tests.conftest import Kafka
-from tests.notify.recording_server import recording
-from tests.notify.stage import Stage, incident, keys, over, play, told, until, webhook
+from tests.kafka_servers import ApacheKafka
+from tests.notify.campaign import Shaky, scene
+from tests.notify.pages import silent_runs
+from tests.notify.recording_server import recording, says
+from tests.notify.stage import Stage, incident, keys, over, play, repeats, told, until, webhook
+from tests.worker.processes import NotifierProcess
+
+pytestmark = pytest.mark.kafka("apache")
+CRITICAL = Severity.CRITICAL
 
 
 @pytest.fixture
@@ -19,29 +32,239 @@ def stage(kafka: Kafka, tmp_path: Path) -> Stage:
     return Stage(kafka.bootstrap_servers, kafka.prefix, tmp_path)
 
 
-@pytest.mark.kafka("apache")
+async def ready(*notifiers: NotifierProcess) -> None:
+    for notifier in notifiers:
+        await asyncio.to_thread(notifier.wait_ready)
+
+
+def decided(notifier: NotifierProcess, reason: str, receiver: str = "hook") -> float:
+    return notifier.metrics()[f'anomaly_notify_decisions_total{{reason="{reason}",receiver="{receiver}"}}']
+
+
 def test_an_incident_is_paged_updated_escalated_and_resolved_once_each(stage: Stage) -> None:
-    async def scene() -> None:
+    async def whole() -> None:
         async with recording() as server:
             stage.configure(webhook("hook", server))
+            await stage.publish(
+                incident(9), over(9)
+            )  # before there was a notifier: nobody is to be woken by it
             with stage.notifier() as notifier:
-                await asyncio.to_thread(notifier.wait_ready)
-                began = time.time()
+                await ready(notifier)
                 await stage.publish(incident(1))
                 await until("the page came", lambda: len(server.requests) == 1)
-                print(f"record to receiver: {time.time() - began:.3f} s")
+                await stage.publish_raw(b"no transition")
                 await stage.publish(
-                    incident(1), incident(1, 1), incident(1, 2, severity=Severity.CRITICAL), over(1, 3)
+                    incident(1), incident(1, 1), incident(1, 2, severity=CRITICAL), over(1, 3)
                 )
                 await until("its end came", lambda: len(server.requests) == 4)
                 names = [one["type"] for one in told(server)]
                 assert names == ["incident.page", "incident.update", "incident.escalate", "incident.resolve"]
                 assert keys(server) == [f"{1:016x}-{number}" for number in range(4)]
                 assert told(server)[2]["data"]["severity_before"] == "warning"
+                await until("the rest is decided", lambda: decided(notifier, "unreadable") == 1)
+                assert decided(notifier, "repeated") == 1
                 counts = notifier.metrics()
-                assert counts['anomaly_notify_decisions_total{reason="repeated",receiver="hook"}'] == 1
                 assert counts['anomaly_notify_deliveries_total{outcome="delivered",receiver="hook"}'] == 4
+                assert counts["anomaly_notify_delivery_seconds_count"] == 4
                 assert notifier.terminate() < 10
             assert notifier.exit_codes == [0]
+            with stage.notifier() as notifier:
+                await ready(notifier)
+                await until("nothing is left", lambda: 'lag_records{receiver="hook"} 0' in scrape(notifier))
+                await stage.publish(incident(2))
+                await until("the next page came", lambda: len(server.requests) == 5)
+            assert keys(server)[4] == f"{2:016x}-0"
+            assert (f"hook\x00{1:016x}".encode(), None) in await stage.ledger()  # over, and forgotten
 
-    play(stage, scene)
+    play(stage, whole)
+
+
+def scrape(notifier: NotifierProcess) -> str:
+    return "\n".join(f"{name} {value:g}" for name, value in notifier.metrics().items())
+
+
+def test_what_people_do_is_respected_as_it_comes(stage: Stage) -> None:
+    async def whole() -> None:
+        async with recording() as server:
+            stage.configure(webhook("hook", server))
+            await stage.act(action=Action.MUTE, match=Match(run="run-1?"), until=time.time() + 3600)
+            with stage.notifier() as notifier:
+                await ready(notifier)
+                await stage.publish(incident(10), incident(1))
+                await until("a page came", lambda: len(server.requests) == 1)
+                await until("one is muted", lambda: decided(notifier, "muted") == 1)
+                await stage.act(action=Action.RESOLVE, incident=f"{1:016x}")
+                await until("its end came", lambda: keys(server)[-1] == f"{1:016x}-0-by-hand")
+                await stage.publish(incident(1, 1), incident(10, 1, severity=CRITICAL))
+                await until("it is critical", lambda: keys(server)[-1] == f"{10:016x}-1")
+                await until("one is quiet", lambda: decided(notifier, "resolved_by_hand") == 2)
+            assert keys(server) == [f"{1:016x}-0", f"{1:016x}-0-by-hand", f"{10:016x}-1"]
+
+    play(stage, whole)
+
+
+def test_a_storm_of_400_runs_is_six_pages_at_one_receiver_and_another_is_not_held_up(stage: Stage) -> None:
+    async def whole() -> None:
+        async with recording() as server, recording(says(503)) as down:
+            routes = '[[routes]]\nreceivers = ["hook", "down"]\n'
+            stage.configure(webhook("hook", server), webhook("down", down), routes)
+            with stage.notifier() as notifier:
+                await ready(notifier)
+                await stage.publish_many(silent_runs(400))
+                await until("the storm came", lambda: len(server.requests) == 6)
+                *single, storm = told(server)
+                assert [len(one["data"]["transitions"]) for one in single] == [1] * 5
+                runs = {each["run"] for one in told(server) for each in one["data"]["transitions"]}
+                assert len(runs) == 400
+                assert len(storm["data"]["transitions"]) == 395
+                await until(
+                    "all is written down", lambda: 'lag_records{receiver="hook"} 0' in scrape(notifier)
+                )
+                assert len(server.requests) == 6
+                assert notifier.metrics()['anomaly_notify_failing{receiver="down"}'] == 1
+
+    play(stage, whole)
+
+
+def test_what_a_receiver_does_not_take_in_time_goes_to_its_fallback(stage: Stage) -> None:
+    async def whole() -> None:
+        async with recording() as server, recording(says(500)) as down:
+            routes = '[[routes]]\nreceivers = ["down"]\n'
+            stage.configure(
+                webhook("down", down, fallback="hook", deadline_seconds=2), webhook("hook", server), routes
+            )
+            with stage.notifier() as notifier:
+                await ready(notifier)
+                await stage.publish(incident(1), over(1))
+                await until("its end came", lambda: len(server.requests) == 2)
+                assert [one["type"] for one in told(server)] == ["incident.page", "incident.resolve"]
+                assert len(down.requests) >= 2
+                counts = notifier.metrics()
+                assert counts['anomaly_notify_deliveries_total{outcome="fallback",receiver="down"}'] == 1
+
+    play(stage, whole)
+
+
+def test_of_two_notifiers_one_follows_and_the_other_takes_over_without_a_gap_or_a_repeat(
+    stage: Stage,
+) -> None:
+    async def whole() -> None:
+        async with recording() as server:
+            stage.configure(webhook("hook", server, pages_per_minute=1000))
+            with stage.notifier() as first:
+                await ready(first)
+                await stage.publish(*(incident(number) for number in range(5)))
+                await until("pages came", lambda: len(server.requests) == 5)
+                with stage.notifier() as second:
+                    await ready(second)
+                    await stage.publish(*(incident(number) for number in range(5, 10)))
+                    await until("more pages came", lambda: len(server.requests) == 10)
+                    assert "stands by" in second.text
+                    first.terminate()
+                    await stage.publish(*(over(number) for number in range(10)))
+                    await until("all ends came", lambda: len(server.requests) >= 20)
+                    assert decided(second, "resolved") == 10
+            assert repeats(keys(server)) == []
+
+    play(stage, whole)
+
+
+def test_a_notifier_that_stood_still_for_a_session_ends_and_the_other_goes_on(stage: Stage) -> None:
+    async def whole() -> None:
+        async with recording() as server:
+            stage.configure(webhook("hook", server, pages_per_minute=1000))
+            with stage.notifier(supervised=False) as first, stage.notifier() as second:
+                await ready(first, second)
+                await until("one follows", lambda: "stands by" in first.text + second.text)
+                owner, other = (second, first) if "stands by" in first.text else (first, second)
+                owner.send_signal(signal.SIGSTOP)
+                await stage.publish(*(incident(number) for number in range(10)))
+                await until("all pages came", lambda: len(set(keys(server))) == 10)
+                assert decided(other, "paged") == 10
+                owner.send_signal(signal.SIGCONT)
+                if owner is first:
+                    assert await asyncio.to_thread(owner.wait) == ExitCode.LEASE_LOST
+                else:
+                    await until("it ends", lambda: owner.exit_codes == [ExitCode.LEASE_LOST])
+            assert repeats(keys(server)) == []
+
+    play(stage, whole)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_drawn_moments_lose_nothing_and_repeat_only_what_was_on_its_way(
+    seed: int, available_apache_kafka: None, tmp_path: Path
+) -> None:
+    with ApacheKafka() as broker:
+        stage = Stage(broker.bootstrap_servers, f"seed-{seed}", tmp_path)
+
+        async def whole() -> None:
+            try:
+                verdicts = await scene(stage, seed, 25, 2, broker if seed % 2 else None)
+            finally:
+                await stage.close()
+            for name, verdict in verdicts.items():
+                print(f"{name}: {verdict}")
+                assert not verdict.lost, name
+                assert not verdict.doubled, name
+                assert not verdict.disordered, name
+
+        asyncio.run(whole())
+
+
+def test_a_kill_after_the_answer_and_before_it_is_written_down_repeats_the_same_key(stage: Stage) -> None:
+    """The kill comes from within the answer, so that the window is hit for sure."""
+
+    async def whole() -> None:
+        receiver = Shaky(random.Random(1), trouble=False)
+        async with recording(receiver) as server:
+            stage.configure(webhook("hook", server))
+            with stage.notifier() as notifier:
+                await ready(notifier)
+
+                async def killing(request: object) -> object:
+                    answer = await receiver(request)  # type: ignore[arg-type]
+                    notifier.kill()
+                    return answer
+
+                server.answers.append(killing)  # type: ignore[arg-type]
+                await stage.publish(incident(1))
+                await until("it came again", lambda: len(server.requests) == 2)
+                assert keys(server) == [f"{1:016x}-0"] * 2
+                await until("it is counted", lambda: decided(notifier, "resumed") == 1)
+
+    play(stage, whole)
+
+
+def test_a_page_on_trial_says_what_came_back(stage: Stage) -> None:
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "anomaly",
+            "notify",
+            "--config",
+            str(stage.folder / "anomaly.toml"),
+            *flags,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    async def whole() -> None:
+        async with recording() as server:
+            stage.configure(webhook("hook", server))
+            took = await asyncio.to_thread(run, "--test", "hook")
+            assert (took.returncode, told(server)[0]["type"]) == (0, "incident.test")
+            assert "receiver hook took the test page test-hook-" in took.stderr
+            server.answers.append(says(403, "no such key"))
+            refused = await asyncio.to_thread(run, "--test", "hook")
+            assert refused.returncode == 2
+            assert "did not take the test page: POST http://localhost" in refused.stderr
+            assert "no such key" in refused.stderr
+            unknown = await asyncio.to_thread(run, "--test", "hok")
+            assert (unknown.returncode, "did you mean hook?" in unknown.stderr) == (2, True)
+            stage.configure()
+            nobody = await asyncio.to_thread(run)
+            assert nobody.returncode == 2
+            assert "receivers: there is none; give a [[receivers]] table" in nobody.stderr
+
+    asyncio.run(whole())

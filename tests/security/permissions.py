@@ -33,3 +33,15 @@ def of_worker_that_creates(topics: Topics) -> list[Allowed]:
     """What a worker needs that makes its topics, all under the team's prefix."""
     operations = (AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE)
     return topic(f"{topics.prefix}.*", *operations) + group(topics.consumer_group, AclOperation.READ)
+
+
+def of_notifier(topics: Topics, receiver: str) -> dict[str, list[Allowed]]:
+    """What a notifier needs on topics that are there, one entry for each that can be missing."""
+    read, write = AclOperation.READ, AclOperation.WRITE
+    return {
+        "incidents READ": topic(topics.incidents, read),
+        "incident-actions READ": topic(topics.incident_actions, read),
+        "notifications READ": topic(topics.notifications, read),
+        "notifications WRITE": topic(topics.notifications, write),
+        "group READ": group(topics.notify_group(receiver), read),
+    }
