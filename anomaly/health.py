@@ -16,7 +16,7 @@ from socket import AF_INET6
 from types import TracebackType
 from typing import Self
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from anomaly.errors import SettingsError
@@ -46,6 +46,13 @@ class Health:
     def alive(self) -> bool:
         """False once the event loop has been stuck for long."""
         return self.beat is None or self.clock() - self.beat < STUCK_SECONDS
+
+
+def process_registry() -> CollectorRegistry:
+    """For this process alone: with its start, its memory and its processor's seconds where the system tells them."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 def is_exposed(address: str) -> bool:

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 
 from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.exit_codes import ExitCode
-from anomaly.health import Health, HealthServer, warn_if_exposed
+from anomaly.health import Health, HealthServer, process_registry, warn_if_exposed
 from anomaly.logs import set_up_log
 from anomaly.metrics import NotifierMetrics
 from anomaly.notify.decide import Reason
@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
         raise SettingsError(["receivers: there is none; give a [[receivers]] table in anomaly.toml"])
     set_up_log(settings.log_level)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    registry, health = prometheus_client.CollectorRegistry(), Health()
+    registry, health = process_registry(), Health()
     metrics = NotifierMetrics(registry, [spec.name for spec in settings.receiver_specs], Reason)
     warn_if_exposed("notify_metrics_address", settings.notify_metrics_address)
     with HealthServer("notify_metrics_address", settings.notify_metrics_address, registry, health) as server:

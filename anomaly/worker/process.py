@@ -19,7 +19,7 @@ import prometheus_client
 
 from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.exit_codes import ExitCode
-from anomaly.health import Health, HealthServer, warn_if_exposed
+from anomaly.health import Health, HealthServer, process_registry, warn_if_exposed
 from anomaly.logs import set_up_log
 from anomaly.metrics import WorkerMetrics
 from anomaly.monitor import PartitionMonitor
@@ -44,7 +44,7 @@ def run(settings: Settings) -> int:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     limits = judging_limits(settings)  # raises for a watch or a profile that cannot be
     health = Health()
-    metrics = WorkerMetrics(_registry(), settings.max_metric_runs)
+    metrics = WorkerMetrics(process_registry(), settings.max_metric_runs)
     _make_folder(settings.data_dir)
     warn_if_exposed("metrics_address", settings.metrics_address)
     with HealthServer("metrics_address", settings.metrics_address, metrics.registry, health) as server:
@@ -93,13 +93,6 @@ def _run_faust(
     except Exception:
         log.exception("Faust ended with an error")
     return ExitCode.INTERNAL_ERROR
-
-
-def _registry() -> prometheus_client.CollectorRegistry:
-    """For this process alone: with its start, its memory and its processor's seconds where the system tells them."""
-    registry = prometheus_client.CollectorRegistry()
-    prometheus_client.ProcessCollector(registry=registry)
-    return registry
 
 
 def _search_less_for_garbage() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from anomaly.incidents.transition import Severity
+from anomaly.notify.receivers.alertmanager import ALERTS_A_REQUEST, labels_of
 from tests.deploy.files import DEPLOY, read_yaml, rules
 from tests.deploy.office import CONFIG, Office
 from tests.install_servers import command
+from tests.notify.pages import nan_gradient
 
 FOLDER = DEPLOY / "alertmanager"
 AT_ONCE = 5.0
@@ -118,7 +122,9 @@ def test_a_warning_under_a_critical_incident_of_its_run_is_not_sent(office: Offi
 
 
 def test_a_storm_of_400_runs_is_one_page(office: Office) -> None:
-    office.send(*(alert(f"storm-{number}", storm="storm-oncall-1") for number in range(400)))
+    storm = [alert(f"storm-{number}", storm="storm-oncall-1") for number in range(400)]
+    for start in range(0, len(storm), ALERTS_A_REQUEST):
+        office.send(*storm[start : start + ALERTS_A_REQUEST])
     office.wait_for("oncall", storm="storm-oncall-1")
     office.send(alert("late", storm="storm-oncall-2"))  # what was due of the first is sent before it
     office.wait_for("oncall", storm="storm-oncall-2")
@@ -142,19 +148,24 @@ def test_a_silence_holds_and_a_resolution_arrives(office: Office) -> None:
     assert silenced["status"]["state"] == "suppressed"
 
 
-def one_alert(number: int, **labels: str) -> dict[str, Any]:
+def one_alert(number: int, summary: str, description: str = "", **labels: str) -> dict[str, Any]:
+    annotations = {
+        "summary": summary,
+        "description": description,
+        "grafana": f"https://grafana.lab.org/{number}",
+    }
     return {
         "status": "firing",
         "labels": {"alertname": "TrainingAnomaly", "run": f"gpt-{number}", "severity": "critical"} | labels,
-        "annotations": {"summary": "NaN gradient in h.3", "advice": "Stop the run."},
+        "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": "2026-01-01T00:00:00Z",
     }
 
 
-def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, **group: str) -> str:
+def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, status: str = "firing") -> str:
     common = lambda part: dict(set.intersection(*(set(each[part].items()) for each in alerts)))  # noqa: E731
     data = {
-        "status": "firing", "receiver": "oncall", "alerts": alerts, "groupLabels": group,
+        "status": status, "receiver": "oncall", "alerts": alerts, "groupLabels": {},
         "commonLabels": common("labels"), "commonAnnotations": common("annotations"),
     }  # fmt: skip
     path = folder / "data.json"
@@ -166,14 +177,51 @@ def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, **group:
 
 
 @pytest.mark.usefixtures("monitoring")
-def test_a_page_names_the_run_and_a_storm_lists_all_of_them(tmp_path: Path) -> None:
-    single, many = [one_alert(1)], [one_alert(number, storm="s") for number in range(3)]
-    assert rendered("anomaly.title", single, tmp_path) == "[critical] gpt-1: NaN gradient in h.3"
-    assert (
-        rendered("anomaly.title", many, tmp_path, storm="s", severity="critical")
-        == "3 incidents at once [critical]"
-    )
-    text = rendered("anomaly.text", many, tmp_path, storm="s")
-    assert [line for line in text.splitlines() if line.startswith("gpt-")] == [
-        f"gpt-{number}: NaN gradient in h.3" for number in range(3)
+def test_a_page_through_alertmanager_reads_as_the_notifier_wrote_it(tmp_path: Path) -> None:
+    title, body = "[critical] gpt-1: NaN gradient in h.3", "value: NaN\n\nDo: Stop the run."
+    page = [one_alert(1, title, body)]
+    assert rendered("anomaly.title", page, tmp_path) == title
+    assert rendered("anomaly.text", page, tmp_path) == f"{body}\nhttps://grafana.lab.org/1"
+    assert rendered("anomaly.title", page, tmp_path, "resolved") == f"resolved: {title}"
+    over = [one_alert(1, "[resolved] gpt-1: NaN gradient in h.3")]
+    assert rendered("anomaly.title", over, tmp_path, "resolved") == over[0]["annotations"]["summary"]
+
+
+@pytest.mark.usefixtures("monitoring")
+def test_a_storm_is_told_once_and_a_runs_warnings_one_by_one(tmp_path: Path) -> None:
+    storm = [
+        one_alert(number, "[critical] 3 incidents in 3 runs", "gpt-0\ngpt-1\ngpt-2") for number in range(3)
     ]
+    assert rendered("anomaly.title", storm, tmp_path) == "[critical] 3 incidents in 3 runs"
+    assert rendered("anomaly.text", storm, tmp_path) == "gpt-0\ngpt-1\ngpt-2"
+    warnings = [one_alert(7, f"[warning] gpt-7: {what}", severity="warning") for what in ("one", "two")]
+    assert rendered("anomaly.title", warnings, tmp_path) == "[warning] 2 incidents of gpt-7"
+    assert "[warning] gpt-7: one\n" in rendered("anomaly.text", warnings, tmp_path)
+
+
+@pytest.mark.usefixtures("monitoring")
+def test_an_alert_on_ourselves_says_its_severity(tmp_path: Path) -> None:
+    (rule,) = (each for each in rules("alerts") if each["alert"] == "AnomalyReceiverFails")
+    own = {"status": "firing", "labels": {"alertname": rule["alert"], **rule["labels"]}}
+    own["annotations"] = rule["annotations"]
+    assert rendered("anomaly.title", [own], tmp_path) == f"[critical] {rule['annotations']['summary']}"
+    assert rendered("anomaly.text", [own], tmp_path) == rule["annotations"]["runbook"]
+
+
+def test_what_is_routed_grouped_and_inhibited_by_are_labels_that_alerts_have() -> None:
+    tags = {"team": "vision", "project": "p", "owner": "o"}
+    known = labels_of(nan_gradient(tags=tags), Severity.CRITICAL, "storm-1").keys()
+    for rule in rules("alerts"):
+        known |= rule["labels"].keys()
+    text = read_yaml(CONFIG)
+    used = set(re.findall(r"(\w+)=~?\\?\"", json.dumps([text["route"], text["inhibit_rules"]])))
+    used |= {label for each in text["inhibit_rules"] for label in each["equal"]}
+    used |= set(re.findall(r"\w+", " ".join(map(str, groups(text["route"])))))
+    assert used - known == {"receiver", "integration"}  # of our own alerts, from the metrics they are about
+
+
+def groups(route: dict[str, Any]) -> list[str]:
+    found: list[str] = list(route.get("group_by", []))
+    for each in route.get("routes", []):
+        found += groups(each)
+    return found

@@ -15,20 +15,19 @@ from typing import Any
 
 import pytest
 
+from anomaly.notify.links import Links
 from deploy.grafana.__main__ import FOLDER, dashboards
 from tests.conftest import available
 from tests.deploy.files import DEPLOY, read_yaml
 from tests.deploy.trainings import FAULTY, HEALTHY, SILENT, Trainings
-from tests.install_servers import prometheus
+from tests.install_servers import alertmanager, prometheus
 from tests.kafka_servers import ApacheKafka
-from tests.monitoring_servers import Prometheus
-from tests.worker.processes import WorkerProcess, eventually
+from tests.monitoring_servers import Alertmanager, Prometheus
+from tests.notify.pages import nan_gradient
+from tests.worker.processes import NotifierProcess, WorkerProcess, eventually
 
 BOARDS: dict[str, dict[str, Any]] = {name: json.loads(text) for name, text in dashboards().items()}
 LONG = 180.0
-NOTIFIER = ("Deliveries", "Delivery", "Waiting", "Decisions", "Retries and failing receivers", "Storms")
-WITHOUT_DATA = dict.fromkeys(NOTIFIER, "the notifier is not part of this test yet")
-"""Panels whose queries have no data here, and why that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,45 @@ def watched(
     apache_kafka: ApacheKafka, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
     available(request.config, prometheus)
+    available(request.config, alertmanager)
     folder, began = tmp_path_factory.mktemp("watched"), time.time()
     servers, prefix = apache_kafka.bootstrap_servers, f"boards-{secrets.token_hex(4)}"
     flags = ["--bootstrap-servers", servers, "--topic-prefix", prefix, "--partitions", "2"]
-    with WorkerProcess(folder, *flags) as worker:
+    silent = folder / "alertmanager.yml"
+    silent.write_text('{"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}')
+    with Alertmanager(folder, silent) as alerts, WorkerProcess(folder, *flags) as worker:
         worker.wait_ready()
-        config = scrape_config(folder, {"worker:9464": worker.address.removeprefix("http://")})
-        with Prometheus(folder, config) as server:
-            eventually("a scrape before any run", lambda: bool(server.query("anomaly_ready == 1")), LONG)
-            with Trainings(servers, prefix):
-                wait_for_all(server)
-                yield Watched(server, began)
+        with notifier(folder / "notifier", servers, prefix, alerts) as pages:
+            pages.wait_ready()
+            addresses = {"worker:9464": worker, "notifier:9465": pages}
+            config = scrape_config(
+                folder,
+                {name: each.address.removeprefix("http://") for name, each in addresses.items()}
+                | {"alertmanager:9093": alerts.address},
+            )
+            with Prometheus(folder, config) as server:
+                eventually(
+                    "a scrape of both",
+                    partial(has_data, server, "anomaly_ready + on () anomaly_notify_ready == 2"),
+                    LONG,
+                )
+                with Trainings(servers, prefix):
+                    wait_for_all(server)
+                    yield Watched(server, began)
+
+
+def notifier(folder: Path, servers: str, prefix: str, alerts: Alertmanager) -> NotifierProcess:
+    """A notifier with one receiver, this Alertmanager."""
+    folder.mkdir()
+    (folder / "anomaly.toml").write_text(f"""
+bootstrap_servers = "{servers}"
+topic_prefix = "{prefix}"
+[[receivers]]
+name = "alertmanager"
+type = "alertmanager"
+urls = ["{alerts.url}"]
+""")
+    return NotifierProcess(folder)
 
 
 def scrape_config(folder: Path, addresses: dict[str, str]) -> Path:
@@ -127,6 +154,7 @@ def wait_for_all(server: Prometheus) -> None:
         f'anomaly_incident_opened_timestamp_seconds{{run="{SILENT}",kind="run_silent"}}',
         'anomaly_runs_in_phase{phase="finished"} == 1',
         "sum(increase(anomaly_incident_latency_seconds_count[1h])) > 0",
+        "sum(increase(anomaly_notify_delivery_seconds_count[1h])) > 0",
     ):
         eventually(expression, partial(has_data, server, expression), LONG)
 
@@ -146,7 +174,7 @@ def test_the_json_is_what_the_python_makes_now() -> None:
 )
 def test_a_query_has_data(panel: Panel, watched: Watched) -> None:
     series = watched.values(panel)
-    assert bool(series) != (panel.title in WITHOUT_DATA), panel.target["expr"]
+    assert series, panel.target["expr"]
     for labels, _ in series:
         assert panel.labels <= labels.keys()
 
@@ -203,6 +231,9 @@ def test_links_between_dashboards_lead_to_one_that_exists() -> None:
     assert len(uids) == len(BOARDS)
     text = json.dumps(BOARDS)
     assert set(re.findall(r'"/d/([\w-]+)', text)) <= uids
+    links = Links("https://grafana.lab.org")
+    for address in (links.grafana(nan_gradient()), links.fleet()):
+        assert re.split(r"[/?]", address)[4] in uids
 
 
 def test_grafana_finds_the_dashboards_and_prometheus_by_itself() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import prometheus_client
 import pytest
 
-from anomaly.metrics import WorkerMetrics
+from anomaly.metrics import NotifierMetrics, WorkerMetrics
+from anomaly.notify.decide import Reason
 from tests.deploy.files import DEPLOY, ROOT, read_yaml, rules
 from tests.install_servers import command
 
@@ -95,10 +96,13 @@ def test_the_rules_ask_for_metrics_that_a_worker_or_a_notifier_has() -> None:
 def metric_names() -> set[str]:
     registry = prometheus_client.CollectorRegistry()
     WorkerMetrics(registry, 1)
-    notifier = {  # until `anomaly notify` brings them
-        "anomaly_notify_ready", "anomaly_notify_failing", "anomaly_notify_lag_records",
-        "anomaly_notify_deliveries_total",
-    }  # fmt: skip
-    return notifier | {
-        sample for family in registry.collect() for sample in (family.name, f"{family.name}_total")
-    }
+    NotifierMetrics(registry, ["oncall"], Reason)
+    return {name for family in registry.collect() for name in (family.name, f"{family.name}_total")}
+
+
+def test_what_the_alerts_pick_out_by_a_label_is_there_with_0_from_the_start() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    NotifierMetrics(registry, ["oncall"], Reason)
+    for outcome in ("failed", "fallback"):  # otherwise increase() would not see the first of them
+        labels = {"receiver": "oncall", "outcome": outcome}
+        assert registry.get_sample_value("anomaly_notify_deliveries_total", labels) == 0
