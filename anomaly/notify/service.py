@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 @contextlib.asynccontextmanager
 async def mailboxes(settings: Settings) -> AsyncIterator[Mapping[str, Mailbox]]:
     """Every receiver of the settings, by name. Raises `SettingsError` for a secret that cannot be read or used."""
-    http = Http(settings.notify_ca_file)
+    http, links = Http(settings.notify_ca_file), Links(settings.grafana_url, settings.runbook_url)
     made: dict[str, Mailbox] = {}
     try:
         for spec in settings.receiver_specs:
-            made[spec.name] = Mailbox(spec, build(spec, http))
+            made[spec.name] = Mailbox(spec, build(spec, http, links))
         yield made
     finally:
         for mailbox in made.values():

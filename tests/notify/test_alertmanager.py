@@ -24,7 +24,7 @@ from tests.conftest import available
 from tests.install_servers import alertmanager
 from tests.monitoring_servers import Alertmanager as RealAlertmanager
 from tests.monitoring_servers import RecordingWebhook
-from tests.notify.deliveries import secret_file, spec, told, told_storm, trial
+from tests.notify.deliveries import LINKS, secret_file, spec, told, told_storm, trial
 from tests.notify.pages import HOSTILE, nan_gradient, resolved, silent_runs
 from tests.notify.recording_server import recording, says
 from tests.worker.processes import eventually
@@ -72,7 +72,7 @@ def send(
         made = spec("alertmanager", urls=urls, **keys)
         assert isinstance(made, AlertmanagerSpec)
         http = Http(environment={})
-        receiver = Alertmanager(made, http, clock)
+        receiver = Alertmanager(made, http, LINKS, clock)
         receipts: list[str | None] = []
         try:
             if refresh:
@@ -113,9 +113,7 @@ def test_a_page_is_one_alert_with_all_that_a_route_needs(
         "alertname": "TrainingAnomaly", "incident": "a1", "run": "gpt-7b-ablation", "kind": "nonfinite_gradient",
         "severity": "critical", "family": "nonfinite", "team": "nlp", "owner": "ana@lab.example",
     }  # fmt: skip
-    assert alert["annotations"]["summary"].startswith(
-        "[critical] gpt-7b-ablation: NaN gradient in layers.17.attn"
-    )
+    assert alert["annotations"]["summary"] == "NaN gradient in layers.17.attn on rank 3 since step 41,203"
     assert "go back to: checkpoint 41,000" in alert["annotations"]["description"]
     assert alert["annotations"]["runbook_url"] == "https://runbooks.lab.example/anomaly/nonfinite_gradient.md"
     assert alert["generatorURL"] == alert["annotations"]["grafana"]
@@ -152,7 +150,7 @@ def test_an_escalation_replaces_the_warning_by_a_critical_alert(
     assert alert["labels"]["severity"] == "critical"
     assert alert["labels"]["kind"] == "loss_divergence"  # as it was opened, so that silences still fit
     assert alert["labels"]["team"] == "nlp"
-    assert alert["annotations"]["summary"].startswith("[critical]")
+    assert alert["annotations"]["summary"].startswith("NaN loss")
     eventually("the critical page", lambda: ("firing", "critical") in pages(webhook, "c1"))
     eventually("the warning's end", lambda: ("resolved", "warning") in pages(webhook, "c1"))
     send(
@@ -210,6 +208,8 @@ def test_a_storm_is_an_alert_each_with_one_label_in_common_and_their_ends_come(
     send([real.url], told_storm(members))
     found = real.alerts(filter='storm="storm-on-call-1790000000-1"')
     assert len(found) == 450
+    assert {each["annotations"]["summary"] for each in found} == {"Run went silent since step 41,203"}
+    assert all(f"var-run={each['labels']['run']}&" in each["annotations"]["grafana"] for each in found)
     over = [msgspec.structs.replace(one, status=Status.RESOLVED) for one in members[:449]]
     send([real.url], told_storm([*over, members[449]], Event.UPDATE, 2))
     assert len(real.alerts(filter='storm="storm-on-call-1790000000-1"')) == 1

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from anomaly.errors import SettingsError
 from anomaly.incidents.transition import Severity, transition_schema
 from anomaly.notify.delivery import Delivery, DeliveryError, Event
-from anomaly.notify.http import Http
+from anomaly.notify.http import MAX_REQUEST_BYTES, Http
 from anomaly.notify.receivers.webhook import Webhook, payload, payload_schema
 from anomaly.settings_receivers import WebhookSpec
 from tests.notify.deliveries import secret_file, spec, told, told_storm, trial
@@ -92,6 +92,14 @@ def test_hostile_names_fit_it_too_and_are_the_names_that_came(name: str) -> None
     validator().validate(found)
     assert found["data"]["transitions"][0]["run"] == name
     assert found["data"]["page"]["title"].isprintable()
+
+
+def test_a_storm_of_any_size_with_the_longest_names_is_still_sent() -> None:
+    name = "\U0001f525" * 200
+    longest = nan_gradient(run=name, layers=(name,) * 8, tags={f"{at}": name for at in range(32)})
+    body = payload(told_storm([*silent_runs(5000), *[longest] * 300]), "on-call", 0.0)
+    assert len(body) < MAX_REQUEST_BYTES
+    assert json.loads(body)["data"]["incidents"] == 5300
 
 
 def test_the_schema_refuses_a_payload_without_its_key() -> None:

@@ -9,6 +9,7 @@ import importlib
 
 from anomaly.notify.delivery import Receiver
 from anomaly.notify.http import Http
+from anomaly.notify.links import Links
 from anomaly.settings_receivers import (
     AlertmanagerSpec,
     AppriseSpec,
@@ -29,12 +30,13 @@ _MAKERS: dict[type[ReceiverSpec], tuple[str, str]] = {
 }
 
 
-def build(spec: ReceiverSpec, http: Http) -> Receiver:
+def build(spec: ReceiverSpec, http: Http, links: Links) -> Receiver:
     """The receiver of one table. `http` is shared by all and closed by who made it.
 
-    Imports that type's libraries alone. Raises `SettingsError` for a secret that cannot be read or used.
+    Alertmanager gets `links`, too: it tells each incident of a storm for itself, with a page of its own. Imports that
+    type's libraries alone. Raises `SettingsError` for a secret that cannot be read or used.
     """
     module, name = _MAKERS[type(spec)]
     maker = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    receiver: Receiver = maker(spec, http)
+    receiver: Receiver = maker(spec, http, links) if isinstance(spec, AlertmanagerSpec) else maker(spec, http)
     return receiver

@@ -12,7 +12,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anomaly.escapes import escaped
@@ -21,7 +21,8 @@ from anomaly.incidents.transition import Severity, Status, Transition
 from anomaly.notify.delivery import Delivery, DeliveryError, Event
 from anomaly.notify.http import Http, place_of
 from anomaly.notify.inert import without_tags
-from anomaly.notify.page import body_of, web_links
+from anomaly.notify.links import Links
+from anomaly.notify.page import body_of, page_of, web_links, what
 from anomaly.notify.quantities import rfc3339, sane
 from anomaly.notify.secret_files import secret_now, secret_of
 from anomaly.settings_receivers import AlertmanagerSpec
@@ -43,8 +44,11 @@ class Alertmanager:
     wants_picture = False
     refresh_seconds: float | None = REFRESH_SECONDS
 
-    def __init__(self, spec: AlertmanagerSpec, http: Http, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, spec: AlertmanagerSpec, http: Http, links: Links, clock: Callable[[], float] = time.time
+    ) -> None:
         self.name = spec.name
+        self._links = links
         self._spec = spec
         self._http = http
         self._clock = clock
@@ -64,11 +68,10 @@ class Alertmanager:
             if delivery.event is Event.ESCALATE:
                 labels = before | {"severity": str(transition.severity)}
             if labels != before:
-                alerts.append(_alert(before, transition, delivery, now, now))
+                alerts.append(self._alert(before, transition, delivery, now, now))
             over = delivery.event is Event.RESOLVE or transition.status is Status.RESOLVED
-            alerts.append(
-                _alert(labels, transition, delivery, now, now if over else now + ENDS_AFTER_SECONDS)
-            )
+            ends = now if over else now + ENDS_AFTER_SECONDS
+            alerts.append(self._alert(labels, transition, delivery, now, ends))
         await self._send(alerts)
         return json.dumps(labels) if len(delivery.transitions) == 1 else None
 
@@ -77,7 +80,7 @@ class Alertmanager:
         now = self._clock()
         await self._send(
             [
-                _alert(known_labels(delivery, one), one, delivery, now, now + ENDS_AFTER_SECONDS)
+                self._alert(known_labels(delivery, one), one, delivery, now, now + ENDS_AFTER_SECONDS)
                 for delivery in deliveries
                 for one in delivery.transitions
                 if one.status is not Status.RESOLVED
@@ -86,6 +89,28 @@ class Alertmanager:
 
     async def close(self) -> None:
         """Nothing of its own to give back."""
+
+    def _alert(
+        self, labels: Labels, transition: Transition, delivery: Delivery, now: float, ends: float
+    ) -> dict[str, Any]:
+        """`startsAt` is never after now: a training host's clock may be ahead; Alertmanager refuses such an end."""
+        opened = now if transition.opened_unix_seconds is None else transition.opened_unix_seconds
+        page = page_of(transition, self._links, delivery.event) if delivery.page.runs else delivery.page
+        links = dict(web_links(page))
+        annotations = {
+            "summary": what(transition),
+            "description": body_of(page),
+            "advice": page.advice,
+            "runbook_url": links.get("Runbook", ""),
+            "grafana": links.get("Grafana", ""),
+        }
+        alert = {
+            "labels": labels,
+            "annotations": {name: without_tags(text) for name, text in annotations.items() if text},
+            "startsAt": rfc3339(min(sane(opened), now)),
+            "endsAt": rfc3339(ends),
+        }
+        return alert | ({"generatorURL": links["Grafana"]} if "Grafana" in links else {})
 
     async def _send(self, alerts: Sequence[dict[str, Any]]) -> None:
         """In several requests where they are many: one that fails does not keep the others back."""
@@ -153,29 +178,6 @@ def known_labels(delivery: Delivery, transition: Transition) -> Labels:
     if isinstance(labels, dict) and labels.get("incident") == transition.incident:
         return labels
     return labels_of(transition, delivery.before or transition.severity, delivery.storm)
-
-
-def _alert(
-    labels: Mapping[str, str], transition: Transition, delivery: Delivery, now: float, ends: float
-) -> dict[str, Any]:
-    """`startsAt` is never after now: a training host's clock may be ahead, and Alertmanager refuses such an end."""
-    opened = now if transition.opened_unix_seconds is None else transition.opened_unix_seconds
-    page = delivery.page
-    links = dict(web_links(page))
-    annotations = {
-        "summary": page.title,
-        "description": body_of(page),
-        "advice": page.advice,
-        "runbook_url": links.get("Runbook", ""),
-        "grafana": links.get("Grafana", ""),
-    }
-    alert = {
-        "labels": labels,
-        "annotations": {name: without_tags(text) for name, text in annotations.items() if text},
-        "startsAt": rfc3339(min(sane(opened), now)),
-        "endsAt": rfc3339(ends),
-    }
-    return alert | ({"generatorURL": links["Grafana"]} if "Grafana" in links else {})
 
 
 def _test_alert(delivery: Delivery, now: float) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from anomaly.notify.secret_files import secret_now, secret_of
 from anomaly.settings_receivers import WebhookSpec
 
 PREFIX = "whsec_"
+MOST_TRANSITIONS = 300
+"""With the longest of names that is 6 MiB."""
 LEAST_BYTES, MOST_BYTES, MOST_SECRETS = 24, 64, 4
 _NEEDED = f"{LEAST_BYTES} to {MOST_BYTES} are needed; make one: echo {PREFIX}$(openssl rand -base64 32)"
 
@@ -72,6 +74,7 @@ class Webhook:
 def payload(delivery: Delivery, receiver: str, now: float) -> bytes:
     """What is posted: JSON, as the schema has it. Non-ASCII characters are escaped, so every bit of it is UTF-8."""
     page = delivery.page
+    worst = sorted(delivery.transitions, key=lambda one: -one.severity.rank)
     return json.dumps(
         {
             "type": f"incident.{delivery.event}",
@@ -83,7 +86,8 @@ def payload(delivery: Delivery, receiver: str, now: float) -> bytes:
                 "severity_before": delivery.before,
                 "storm": delivery.storm,
                 "page": {**msgspec.to_builtins(page), "text": text_of(page)},
-                "transitions": [json.loads(one.encode()) for one in delivery.transitions],
+                "incidents": len(delivery.transitions),
+                "transitions": [json.loads(one.encode()) for one in worst[:MOST_TRANSITIONS]],
             },
         }
     ).encode()
