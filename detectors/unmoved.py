@@ -18,9 +18,11 @@ Sibling: runlength.py, for conditions given from outside.  Source: the theory of
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 __all__ = ["Unmoved"]
@@ -73,24 +75,14 @@ class Unmoved:
 
         What is not finite changes nothing of its series, and gives 0.  Moves are counted at a check that is `counting`.
         """
-        finite = np.isfinite(x)
-        known = finite & np.isfinite(self._last)
-        same = known & (x == self._last)
-        moved = known & ~same
-        run, longest, moves = self._counts
-        limit = LEAST + _FACTOR * longest.astype(np.int32)
-        np.maximum(
-            longest, np.minimum(run, limit), out=longest, where=moved & self._watched, casting="unsafe"
-        )
-        run[moved] = 0
-        run[same & self._watched & (run < _MOST)] += 1
-        if counting:
-            moves[moved & (moves < MOVES)] += 1
-        told = moved & (self._last != 0)
-        speed = float(np.median(np.abs(x[told] / self._last[told] - 1.0))) if told.any() else np.nan
-        np.copyto(self._last, x, where=finite)
-        self._settle()
-        return np.where(same & self._watched, run / limit, 0.0), speed
+        ratios = np.zeros(len(self))
+        speed, self._running = _judge(x, self._last, self._counts, self._watched, counting, ratios)
+        return ratios, float(speed)
+
+    def rest(self) -> None:
+        """Nothing was to move up to now: what was the same says nothing."""
+        self._counts[0] = 0
+        self._running = False
 
     def restart(self) -> None:
         """Weights are those of before: nothing is known to be the same."""
@@ -117,3 +109,31 @@ class Unmoved:
         chart._counts[:] = np.frombuffer(state, np.int16, 3 * series, 4 * series).reshape(3, series)
         chart._settle()
         return chart
+
+
+@njit(cache=True, error_model="numpy")
+def _judge(x: Any, last: Any, counts: Any, watched: Any, counting: bool, ratios: Any) -> tuple[float, bool]:
+    """Judge and learn in one pass; the speed, and whether a series that is watched is the same."""
+    run, longest, moves = counts
+    moved = np.empty(x.size, np.float32)
+    told, running = 0, False
+    for i in range(x.size):
+        if math.isfinite(x[i]):
+            limit = LEAST + _FACTOR * longest[i]
+            if x[i] == last[i]:
+                if watched[i]:
+                    run[i] = min(run[i] + 1, _MOST)
+                    ratios[i] = run[i] / limit
+            elif math.isfinite(last[i]):
+                if watched[i]:
+                    longest[i] = max(longest[i], min(run[i], limit))
+                run[i] = 0
+                if counting and moves[i] < MOVES:
+                    moves[i] += 1
+                    watched[i] = moves[i] >= MOVES
+                if last[i] != 0.0:
+                    moved[told] = abs(x[i] / last[i] - np.float32(1.0))
+                    told += 1
+            last[i] = x[i]
+        running |= watched[i] and run[i] > 0
+    return (np.median(moved[:told]) if told else np.nan), running

@@ -31,6 +31,7 @@ class SavedHistory(msgspec.Struct, omit_defaults=True):
     resumed: int = -1
     known: dict[str, float] = {}
     speeds: list[float] = []
+    norms: list[float] = []
     evaluations: list[tuple[float, float, float, float]] = []
     seconds: bytes = b""
 
@@ -41,6 +42,7 @@ class History:
     steps: int64 [n], millionths.  values: float32 [signals of KEPT_SIGNALS, n], NaN where not measured; n is KEPT at
     the most.  unread: what came since the last `read`.  taken: readings read, ever.
     resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
+    norms: the total gradient norm's medians over the last pieces (`growth`).
     speeds: how fast the weights' norms moved at the last checks (`stillness`).
     evaluations: the last: step in millionths, mean training loss since the one before, loss, learning rate.
     seconds: float32 [n], what the steps took; n is KEPT at the most, NaN where not measured.
@@ -50,6 +52,7 @@ class History:
         "evaluations",
         "flat",
         "known",
+        "norms",
         "resumed",
         "seconds",
         "speeds",
@@ -71,6 +74,7 @@ class History:
         self.resumed = saved.resumed
         self.known = dict(saved.known)
         self.speeds = list(saved.speeds)
+        self.norms = list(saved.norms)
         self.evaluations = list(saved.evaluations)
         self.seconds: NDArray[np.float32] = np.frombuffer(saved.seconds, np.float32)
 
@@ -98,11 +102,13 @@ class History:
         """Take what is unread to the others; how many there were."""
         new = len(self.unread)
         steps = np.array([step for step, _ in self.unread], np.int64)
-        unread = [measured.get(name, math.nan) for name in KEPT_SIGNALS for _, measured in self.unread]
-        values = np.array(unread, np.float32).reshape(len(KEPT_SIGNALS), new)
-        seconds = np.array(
-            [measured.get("step_seconds", math.nan) for _, measured in self.unread], np.float32
-        )
+        values = np.full((len(KEPT_SIGNALS), new), np.nan, np.float32)
+        measured_names = set().union(*(measured for _, measured in self.unread))
+        for name in _ROW.keys() & measured_names:
+            values[_ROW[name]] = [measured.get(name, math.nan) for _, measured in self.unread]
+        seconds = np.full(new, np.nan, np.float32)
+        if "step_seconds" in measured_names:
+            seconds[:] = [measured.get("step_seconds", math.nan) for _, measured in self.unread]
         self.seconds = np.concatenate([self.seconds, seconds])[-KEPT:]
         self.unread = []
         self.taken += new
@@ -115,6 +121,7 @@ class History:
         self.unread = []
         self.steps = np.zeros(0, np.int64)
         self.values = _BLANK
+        self.norms = []
         self.seconds = _BLANK[0]
         self.evaluations = []
         self.flat.restart()
@@ -138,6 +145,7 @@ class History:
             self.resumed,
             self.known,
             self.speeds,
+            self.norms,
             self.evaluations,
             self.seconds.tobytes(),
         )
