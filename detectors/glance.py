@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Glance", "Steps", "glance", "steps_of"]
+__all__ = ["Glance", "Steps", "glance", "hastens", "steps_of"]
+
+_PART = 16
 
 
 class Glance(NamedTuple):
@@ -47,6 +49,18 @@ def glance(x: NDArray[np.float32], newest: int, last: int) -> Glance:
 def steps_of(x: NDArray[np.float32]) -> Steps:
     """Of x float32 [n], raw; non-finite and not positive readings are left out."""
     return Steps(*_steps_of(x))
+
+
+def hastens(x: NDArray[np.float32]) -> bool:
+    """Whether x (float32 [n], raw) falls twice as fast in its later half as in its earlier, and beyond its noise."""
+    w = np.log2(x[np.isfinite(x) & (x > 0)].astype(np.float64))
+    if len(w) < 3 * _PART:
+        return False
+    first, middle, last = (
+        float(np.median(part)) for part in (w[:_PART], w[len(w) // 2 - _PART // 2 :][:_PART], w[-_PART:])
+    )
+    noise = float(np.median(np.abs(np.diff(w)))) / 0.954
+    return middle - last > max(2.0 * (first - middle), noise)
 
 
 @njit(cache=True, error_model="numpy")

@@ -71,7 +71,7 @@ class Profile:
 
 
 PROFILES: tuple[Profile, ...] = (
-    Profile("generic", Transform.LINEAR, 0.1, 0.1, floor=0.01, warm=16, caution=4.0),
+    Profile("generic", Transform.LINEAR, 0.1, 0.1, floor=0.01, warm=16, caution=4.0, spikes=False),
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
     Profile("loss", Transform.LOG2, 0.58, 3.0, ratchet=True, among=1.0),
     Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25, among=1.0),
@@ -86,6 +86,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
     Profile("attention", Transform.LOG2, 2.0, 2.0, among=0.8),
     Profile("policy", Transform.LINEAR, 0.3, 0.3, warm=16, caution=1.75, among=1.0),
+    Profile("policy_drift", Transform.LOG2_OVER_LR, 2.0, NEVER, warm=16, caution=1.75, among=1.0),
 )
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""
 

@@ -9,7 +9,8 @@ Formula, for x_1 .. x_n, the last readings of a positive series, y = log2 x:
                 ratio = min((m_6 - m_1) / EFFECT, (m_6 - log2 top) / EFFECT, (m_6 - m_1) / (SPREADS max |r|))
     adding_up   ref = median of the 16 readings before the last k;  u_i = x_i / ref over the last k = 12;
                 line u = 1 + c i by least squares through 1;  ratio = min(u_k / LAST, FIT / (rms residual / u_k)), if at
-                least 9 of 11 steps rise and a line fits better than an exponential does
+                least 9 of 11 steps rise and a line fits better than an exponential does, from a reference whose halves
+                differ by less than 0.4 octaves, to above 1.25 times anything before
 
 A ratio of 1 or more is an alarm.  Knobs: none.  False alarms: see tests/detectors/test_trends.py.
 Sibling: the shift chart of kernel.py, which finds that a level has moved and not how.  Source: least squares.
@@ -35,14 +36,19 @@ ADDING: Final = 12
 LAST: Final = 3.0
 FIT: Final = 0.15
 RISING: Final = 9
+STEADY: Final = 0.4
+"""log2, from one half of the reference to the other."""
+BEYOND: Final = 1.25
+"""Times anything in the window: what only comes back does not add up."""
 
 
-def compound(x: NDArray[np.float32], top: float) -> float:
+def compound(x: NDArray[np.float32], top: float, block: int = BLOCK) -> float:
     """The ratio for growth by a factor; x float32 [n], raw. Non-finite and not positive readings are left out.
 
     top: the largest median of eight readings of the series before these 48; what only comes back to it does not grow.
+    block: readings of a median, where they are not eight.
     """
-    return float(_compound(x, top))
+    return float(_compound(x, top, block))
 
 
 def adding_up(x: NDArray[np.float32]) -> float:
@@ -74,14 +80,14 @@ def _positive(x: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
-def _compound(x: Any, top: float) -> float:
+def _compound(x: Any, top: float, size: int) -> float:
     values = _positive(x)
-    if values.size < BLOCK * BLOCKS or not top > 0.0:
+    if values.size < size * BLOCKS or not top > 0.0:
         return 0.0
-    y = values[values.size - BLOCK * BLOCKS :]
+    y = values[values.size - size * BLOCKS :]
     m = np.empty(BLOCKS)
     for block in range(BLOCKS):
-        m[block] = math.log2(np.median(y[block * BLOCK : (block + 1) * BLOCK]))
+        m[block] = math.log2(np.median(y[block * size : (block + 1) * size]))
         if block > 0 and m[block] <= m[block - 1]:
             return 0.0
     middle, along, across = m.mean(), 0.0, 0.0
@@ -109,6 +115,11 @@ def _adding_up(x: Any) -> float:
     if rising < RISING:
         return 0.0
     before = values[values.size - REFERENCE - ADDING : values.size - ADDING]
+    half = REFERENCE // 2
+    if abs(math.log2(np.median(before[half:]) / np.median(before[:half]))) > STEADY:
+        return 0.0
+    if last[ADDING - 1] < BEYOND * np.max(values[: values.size - ADDING]):
+        return 0.0
     u = last / np.median(before)
     if u[ADDING - 1] < LAST:
         return 0.0

@@ -22,6 +22,7 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.glance import hastens
 from detectors.rows import Row
 from detectors.siblings import apart
 
@@ -39,13 +40,18 @@ ROUTED_CAUTION = 2.0
 """A part of a mixture of experts gets what its router sends it, and learns by that: it needs twice the evidence."""
 LEARNING_CAUTION = 2.0
 SLOW_READINGS = 10
-FALLING = 1.5
-"""Deviations of the loss's fast mean below its reference."""
+VERY_SLOW_READINGS = 60
+"""Gradients that grow for so long harm nobody while the loss does not rise."""
+FALLING, RISEN = 1.5, 1.0
+"""Deviations of the loss's fast mean below its reference, and above."""
 CLIPPED = 0.7
 """Gradients clipped to less than this share of what they usually are make updates smaller, with plain SGD as much."""
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
+OF_POLICIES = ("rl_kl", "rl_entropy")
+"""An autoencoder has a KL, too, and a router an entropy."""
+MOST_SPREADS = 1e4
 SPIKE_READINGS = 2
 """Readings before the one at which the spike chart alarms: the spike began there."""
 
@@ -74,10 +80,9 @@ def _findings(state: RunState) -> list[Finding]:
     spike, shift = slab.spike, slab.shift
     top = np.where(np.abs(spike) >= np.abs(shift), spike, shift)
     small = slab.small.copy()
-    if _learns_faster(state):
-        learning = _moving_slowly(state, table.learning_slots)
-        top[learning] /= LEARNING_CAUTION
-        small[learning] /= LEARNING_CAUTION
+    learning = _learning(state, top)
+    top[learning] /= LEARNING_CAUTION
+    small[learning] /= LEARNING_CAUTION
     outputs = table.output_slots
     top[outputs] /= LEARNING_CAUTION
     small[outputs] /= LEARNING_CAUTION
@@ -111,16 +116,31 @@ def _findings(state: RunState) -> list[Finding]:
     return findings
 
 
-def _learns_faster(state: RunState) -> bool:
-    """Whether the loss falls faster than it did: a run that leaves a plateau moves its gradients and activations."""
-    loss = state.table.model_slots.get("loss")
-    return loss is not None and state.slab.moved(loss) < -FALLING
+def _learning(state: RunState, top: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The slots that may have moved because the run learns.
+
+    A run that leaves a plateau, and whose loss falls faster than it did, moves its gradients and activations; the
+    gradients grow long before the loss shows it. Where the loss is not what the run is after, nothing tells when.
+    """
+    table = state.table
+    if table.contested:
+        return _moving_slowly(state, table.learning_slots, SLOW_READINGS)
+    loss = table.model_slots.get("loss")
+    if loss is None:
+        return np.zeros(0, np.intp)
+    moved = state.slab.moved(loss)
+    if moved < -FALLING or hastens(state.history.of("loss")):
+        return _moving_slowly(state, table.learning_slots, SLOW_READINGS)
+    if moved > RISEN:
+        return np.zeros(0, np.intp)
+    return _moving_slowly(state, table.gradient_slots[top[table.gradient_slots] > 0], VERY_SLOW_READINGS)
 
 
-def _moving_slowly(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Those of the slots that have been on their way for a while, in readings of the run."""
+def _moving_slowly(state: RunState, slots: NDArray[np.intp], readings: int) -> NDArray[np.intp]:
+    """Those of the slots that have been on their way for so many readings of the run, or have just arrived."""
     ages, learned = state.slab.row(Row.AGE)[slots], state.slab.row(Row.N)[slots]
-    return slots[ages * max(state.age, 1) >= SLOW_READINGS * learned]
+    slow: NDArray[np.intp] = slots[(ages == 0) | (ages * max(state.age, 1) >= readings * learned)]
+    return slow
 
 
 def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
@@ -135,13 +155,24 @@ def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
 
 def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -> bool:
     """Whether the change is a loss to somebody, and more than the clipping of gradients explains."""
+    if kind in OF_POLICIES and not state.table.of_policy:
+        return False
     if kind == "update_ratio_low":
         clipped = _clipped(state)
         return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
+    if kind == "series_shift" and not _varied(state, slot):
+        return False
     if not least_change:
         return True
     reading = state.slab.describe(slot)
     return abs(reading.value - reading.expected) >= least_change
+
+
+def _varied(state: RunState, slot: int) -> bool:
+    """Whether the series had noise of its own: one that stood still until now is a setting, or a count."""
+    reading = state.slab.describe(slot)
+    change, spread = abs(reading.value - reading.expected), state.slab.row(Row.SCALE)[slot]
+    return bool(state.slab.row(Row.TAIL)[slot] > 0 and change < MOST_SPREADS * spread)
 
 
 def _clipped(state: RunState) -> float:

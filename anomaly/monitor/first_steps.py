@@ -65,7 +65,10 @@ def _off_siblings(state: RunState, slots: NDArray[np.intp], level: NDArray[np.fl
         if len(members) < SIBLINGS:
             continue
         y = level[members].astype(np.float64)
+        unlike = _at_the_ends(state, members)
         for at, slot in enumerate(members):
+            if slot in unlike:
+                continue
             others = np.delete(y, at)
             middle = float(np.median(others))
             spread = 1.4826 * float(np.median(np.abs(others - middle)))
@@ -74,6 +77,14 @@ def _off_siblings(state: RunState, slots: NDArray[np.intp], level: NDArray[np.fl
             if abs(away) > max(LEAST_OFF, SPREADS * spread, 2 * reach):
                 off[slot] = away
     return off
+
+
+def _at_the_ends(state: RunState, members: list[int]) -> set[int]:
+    """The first and the last of layers that are but numbered: of other shapes, so their norms are of other sizes."""
+    names = [state.table.layer_name(slot) or "" for slot in members]
+    numbered = all(name.rpartition(".")[2].isdigit() for name in names)
+    by_shape = state.table.signal_name(members[0]) != "act_rms"
+    return {members[0], members[-1]} if numbered and by_shape else set()
 
 
 def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Moment) -> Alarm:

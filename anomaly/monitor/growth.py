@@ -10,7 +10,7 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
-from anomaly.monitor.history import KEPT, History
+from anomaly.monitor.history import KEPT, PIECE, History
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
@@ -18,7 +18,13 @@ from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
 SETTLED_READINGS = 256
 """Gradients grow in a run's first steps: before that only growth by `EARLY` counts."""
 EARLY = 0.25
-_TOP = "growth.top"
+ADDING_SETTLED = 128
+PIECES = 2
+LONG = PIECES * BLOCKS
+"""Medians of pieces of sixteen readings: where growth is slow it takes so many to see it."""
+LONG_EFFECT = 1.5
+"""Of what is enough over the short window: a run that leaves a plateau may take as long, and less evenly."""
+_TOP, _LONG_TOP = "growth.top", "growth.long_top"
 WORTH_A_LOOK = 0.25
 
 
@@ -27,9 +33,10 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     history = state.history
     norm = history.of("grad_norm_total")
     top = _top_before(history, norm)
-    compounded = compound(norm, top) * (1.0 if history.taken >= SETTLED_READINGS else EARLY)
+    compounded = max(compound(norm, top), _for_long(history, norm, new))
+    compounded *= 1.0 if history.taken >= SETTLED_READINGS else EARLY
     for kind, ratio, readings in (
-        ("missing_zero_grad", adding_up(norm), ADDING),
+        ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
     ):
         if ratio < WORTH_A_LOOK:
@@ -41,6 +48,18 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
             evidence = Evidence("grad_norm_total", float(norm[-1]), None, ratio, "growth", since_step=since)
             return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
     return []
+
+
+def _for_long(history: History, norm: NDArray[np.float32], new: int) -> float:
+    """The ratio for slow growth, over the medians of the last pieces; learns one."""
+    if new < PIECE:
+        return 0.0
+    norms = [*history.norms, typical(norm[-PIECE:])]
+    if len(norms) > LONG:
+        history.known[_LONG_TOP] = max(history.known.get(_LONG_TOP, 0.0), norms[0])
+    history.norms = norms[-LONG:]
+    top = history.known.get(_LONG_TOP, 0.0)
+    return compound(np.array(history.norms, np.float32), top, PIECES) / LONG_EFFECT
 
 
 def _top_before(history: History, norm: NDArray[np.float32]) -> float:

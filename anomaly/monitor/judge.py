@@ -6,6 +6,7 @@ for the comparison of the ranks of that step.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import Transition
+from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
 from anomaly.monitor.explanation import considered
@@ -79,6 +81,8 @@ def judge(
     further: list[Alarm] = []
     if charted is not None and (alarms or state.book.open):
         further = symptoms(state, alarms, moment)  # of this record: the slab's verdicts are
+    if alarms and state.table.contested:
+        alarms = [_remark(alarm) for alarm in alarms]
     transitions = _booked(state, alarms + further, moment)
     if newest:
         state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))
@@ -129,6 +133,12 @@ def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, floa
         if isfinite(value):
             measured[name] = value
     return measured
+
+
+def _remark(alarm: Alarm) -> Alarm:
+    """The alarm, no more than a remark if it is of a loss, or of what may be one's part."""
+    of_loss = KINDS[alarm.kind].family == "loss" or alarm.kind == "series_shift"
+    return replace(alarm, severity=Severity.INFO) if of_loss else alarm
 
 
 def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transition]:

@@ -6,8 +6,9 @@ One table; a signal that is not in it is generic.
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
+
+from anomaly.monitor.objectives import words_of
 
 UNCHARTED = "uncharted"
 LEAST_SHARE = 0.05
@@ -75,15 +76,14 @@ MEANINGS: dict[str, Meaning] = {
     "weight_nonfinite": Meaning(UNCHARTED, _W, count=True),
     "nonfinite": Meaning(UNCHARTED, _O, count=True),
 }
-_WORDS = re.compile(r"[a-z]+")
 GENERIC = Meaning("generic", _O, "series_shift", "series_shift")
 COUNTING = Meaning(UNCHARTED, _O)
 
 
 _OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
-    (frozenset(("kl",)), Meaning("policy", _O, up="rl_kl")),
+    (frozenset(("kl",)), Meaning("policy_drift", _O, up="rl_kl")),
     (frozenset(("entropy",)), Meaning("policy", _O, down="rl_entropy")),
-    (frozenset(("reward", "rewards", "return")), Meaning("policy", _O, down="rl_reward")),
+    (frozenset(("reward", "rewards", "rew", "return", "returns")), Meaning("policy", _O, down="rl_reward")),
 )
 _NO_POLICY = frozenset(("loss", "coef", "coefficient", "target", "std", "max", "min", "scale"))
 """Words in a name that make it another quantity: the sign turned round, a setting, a spread."""
@@ -96,7 +96,7 @@ def meaning_of(signal: str) -> Meaning:
     known = MEANINGS.get(signal)
     if known is not None:
         return known
-    words = frozenset(_WORDS.findall(signal.lower()))
+    words = words_of(signal)
     if words & _COUNTS:
         return COUNTING
     if words & _NO_POLICY:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from anomaly.monitor.meaning import Meaning, meaning_of
 from anomaly.monitor.numbering import SIGNAL, Numbered, layer_number, series_number, series_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
+from anomaly.monitor.objectives import has_players, is_policy
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
 
@@ -117,6 +118,16 @@ class SeriesTable:
         )
 
     @cached_property
+    def of_policy(self) -> bool:
+        """Whether a policy learns by rewards here."""
+        return is_policy(self.signals)
+
+    @cached_property
+    def contested(self) -> bool:
+        """Whether the loss is not what the run is after (`objectives`)."""
+        return self.of_policy or has_players((*self.layers, *self.signals))
+
+    @cached_property
     def weight_slots(self) -> NDArray[np.intp]:
         """The layers' slots of their weights' norms."""
         slots = self.slots_of(("weight_norm",))
@@ -134,6 +145,18 @@ class SeriesTable:
         total = self.model_slots.get("grad_norm_total")
         layers = np.flatnonzero(self.slot_layer != WHOLE_MODEL)
         return layers if total is None else np.append(layers, total)
+
+    @cached_property
+    def gradient_slots(self) -> NDArray[np.intp]:
+        """Those of them that are of gradients' norms."""
+        norms = self.slots_of(("grad_norm", "grad_absmax", "grad_norm_total"))
+        return np.intersect1d(self.learning_slots, norms)
+
+    @cached_property
+    def signed(self) -> bool:
+        """Whether the loss has been negative: then it is no magnitude."""
+        slot = self.model_slots.get("loss")
+        return slot is not None and int(self.profiles[slot]) == profile_index("signed_loss")
 
     @cached_property
     def output_slots(self) -> NDArray[np.intp]:

@@ -83,7 +83,10 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
     close = _is_close(state, 0)
     ratios, speed = state.unmoved.judge(values[slots], close)
     note_check(state)
-    if state.context.skipped or _at_rest(state):
+    if _at_rest(state):
+        state.unmoved.rest()
+        return []
+    if state.context.skipped:
         return []
     found = slots[ratios >= 1]
     if len(found):

@@ -54,7 +54,8 @@ def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Al
     if "loss" not in signals:
         return alarms
     seen = glance(state.history.of("loss"), new, FAR_READINGS)
-    alarms += far_up_alarms(state, seen, moment)
+    if not state.table.signed:
+        alarms += far_up_alarms(state, seen, moment)
     alarms += bump_alarms(state, moment, steps)
     alarms += flat_alarms(state, new, moment)
     if new >= PIECE:

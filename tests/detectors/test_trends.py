@@ -45,6 +45,16 @@ def test_growth_by_an_amount_is_found(amount: float) -> None:
     assert adding_up(norms(1 + amount * np.maximum(0, READINGS - 51), spread=0.03)) >= 1
 
 
+def test_growth_back_to_what_it_has_been_does_not_add_up() -> None:
+    growth = 1 + np.maximum(0, READINGS - 51)
+    growth[:10] = 15.0
+    assert adding_up(norms(growth, spread=0.03)) < 1
+
+
+def test_growth_that_began_long_before_does_not_add_up() -> None:
+    assert adding_up(norms(1 + np.maximum(0, READINGS - 40), spread=0.03)) < 1
+
+
 def test_growth_by_a_factor_does_not_add_up() -> None:
     assert adding_up(norms(1.5 ** np.maximum(0, READINGS - 51), spread=0.03)) < 1
 

@@ -483,3 +483,13 @@ def test_steps_that_are_slower_since_their_batch_is_larger_are_none() -> None:
         record["tokens"] = 2048.0 if step < 150 else 4096.0
 
     assert serious(transitions_of(training(range(400), change))) == []
+
+
+def test_gradients_that_grow_slowly_for_two_hundred_steps_explode() -> None:
+    def growing(step: int, record: dict[str, Any]) -> None:
+        factor = 1.02 ** max(0, step - 300)
+        record["grad_norm_total"] *= factor
+        for of_layer in record["layers"].values():
+            of_layer["grad_norm"] *= factor
+
+    assert "gradient_explosion" in {each.kind for each in transitions_of(training(range(560), growing))}

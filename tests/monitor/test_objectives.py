@@ -1,0 +1,75 @@
+"""Runs whose loss is not what they are after, and series that are none of a policy's: what is quiet in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anomaly.incidents import Severity, Transition
+from tests.monitor.logs import healthy, transitions_of
+
+CLIMBS = 400
+
+
+def told(records: list[dict[str, Any]]) -> list[str]:
+    """The kinds that somebody is told of."""
+    transitions: list[Transition] = transitions_of(records)
+    return sorted({each.kind for each in transitions if each.severity is not Severity.INFO})
+
+
+def run(layers: tuple[str, ...], **fields: float) -> list[dict[str, Any]]:
+    """A run whose loss climbs by 1 % a step from step 400 on."""
+    records = [{"run": "r", **healthy(step, layers=layers), **fields} for step in range(600)]
+    for record in records:
+        record["loss"] *= 1.01 ** max(0, record["step"] - CLIMBS)
+    return records
+
+
+def test_a_loss_that_climbs_is_a_warning_where_it_is_what_the_run_is_after() -> None:
+    assert told(run(("encoder.0", "encoder.1", "decoder.0")))
+
+
+@pytest.mark.parametrize(
+    "layers", [("generator.0", "generator.2", "critic.0"), ("netG.a", "netG.b", "netD.a")]
+)
+def test_a_loss_of_two_players_may_climb(layers: tuple[str, ...]) -> None:
+    assert told(run(layers)) == []
+
+
+@pytest.mark.parametrize(
+    "signal", ["rl_reward", "rollout/ep_rew_mean", "episode_return", "objective/rlhf_reward"]
+)
+def test_a_loss_of_a_policy_may_climb(signal: str) -> None:
+    assert told(run(("first", "second", "actor"), **{signal: 20.0})) == []
+
+
+def test_a_loss_whose_divergence_is_weighed_by_a_schedule_may_climb() -> None:
+    assert told(run(("encode", "decode"), kl=3.0, beta=0.1)) == []
+
+
+def test_a_number_that_is_none_is_one_in_such_a_run_too() -> None:
+    records = run(("generator.0", "generator.2", "critic.0"))
+    records[300]["layers"]["critic.0"]["grad_norm"] = None
+    records[300]["grad_norm_total"] = "NaN"
+    assert told(records) == ["nonfinite_gradient"]
+
+
+def with_series(name: str, values: Any) -> list[dict[str, Any]]:
+    """A calm run of 300 steps with one more series."""
+    return [{"run": "r", **healthy(step), name: float(values[step])} for step in range(300)]
+
+
+def test_the_kl_of_an_autoencoder_is_no_policys() -> None:
+    noise = np.exp(0.05 * np.random.default_rng(2).standard_normal(300))
+    leap = np.where(np.arange(300) >= 250, 10.0, 1.0) * noise
+    assert told(with_series("kl", leap)) == []
+    assert told(with_series("approx_kl", leap)) == ["rl_kl"]
+
+
+def test_a_setting_that_is_moved_is_no_series_that_shifted() -> None:
+    moved = np.where(np.arange(300) >= 200, 0.9, 0.3)
+    noise = 0.01 * np.random.default_rng(2).standard_normal(300)
+    assert told(with_series("beta", moved)) == []
+    assert told(with_series("beta", moved + noise)) == ["series_shift"]
