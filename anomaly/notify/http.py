@@ -241,7 +241,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect ({error.os_error.strerror or type(error.os_error).__name__})"
+        number = error.os_error.errno
+        return f"cannot connect ({os.strerror(number) if number else type(error.os_error).__name__})"
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "the connection was cut before an answer came"
     if isinstance(error, aiohttp.InvalidURL | ValueError):

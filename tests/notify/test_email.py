@@ -323,3 +323,30 @@ def test_nobody_listening_is_tried_again(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError) as caught:
         deliver(port, tmp_path, None, told())
     assert caught.value.retriable
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_server_that_hangs_or_drips_is_left_in_time(tmp_path: Path, drips: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while drips:  # a greeting without end, faster than any single step runs out
+                writer.write(b"220-still here\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, HOST, 0)
+        port = server.sockets[0].getsockname()[1]
+        made = email_spec(host=HOST, port=port, sender="a@lab.example", to=["b@lab.example"])
+        receiver = Email(made, Http(environment={}), step_seconds=0.3)
+        with pytest.raises(DeliveryError, match="no answer in time") as caught:
+            await receiver.deliver(told())
+        assert caught.value.retriable
+        server.close()
+
+    asyncio.run(scenario())

@@ -28,7 +28,8 @@ from anomaly.notify.secret_files import secret_now, secret_of
 from anomaly.settings_receivers import EmailSpec
 
 STEP_SECONDS = 10.0
-TOTAL_SECONDS = 30.0
+STEPS = 3
+"""A whole mail may take as long as this many steps that hang."""
 SUBJECT_CHARACTERS = 200
 MAX_OWNERS = 50
 OWNER = "{owner}"
@@ -43,10 +44,11 @@ class Email:
     wants_picture = True
     refresh_seconds: float | None = None
 
-    def __init__(self, spec: EmailSpec, http: Http) -> None:
+    def __init__(self, spec: EmailSpec, http: Http, step_seconds: float = STEP_SECONDS) -> None:
         self.name = spec.name
         self._spec = spec
         self._tls = http.tls
+        self._step_seconds = step_seconds
         secret_of(spec, "password")
 
     async def deliver(self, delivery: Delivery) -> str | None:
@@ -65,7 +67,7 @@ class Email:
         password = secret_now(spec, "password")
         try:
             mail = mail_of(delivery, spec.sender, to)
-            async with asyncio.timeout(TOTAL_SECONDS):
+            async with asyncio.timeout(STEPS * self._step_seconds):
                 await self._send(mail, to, password)
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             raise self._failed(error, password) from None
@@ -85,7 +87,7 @@ class Email:
             use_tls=spec.security == "tls",
             start_tls=spec.security == "starttls",
             tls_context=None if spec.security == "none" else self._tls,
-            timeout=STEP_SECONDS,
+            timeout=self._step_seconds,
         )
         async with client:
             if spec.username:
