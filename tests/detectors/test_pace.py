@@ -12,7 +12,7 @@ def seconds(spread: float, readings: int = 64, seed: int = 0) -> np.ndarray:
     """log2 of steps of 2 ms with log-normal noise and a stall now and then."""
     random = np.random.default_rng(seed)
     y = np.log2(0.002) + spread / np.log(2) * random.standard_normal(readings)
-    return y + np.where(random.random(readings) < 0.01, 2.0, 0.0)
+    return np.asarray(y + np.where(random.random(readings) < 0.01, 2.0, 0.0))
 
 
 @pytest.mark.parametrize("times", [1.3, 2.0, 10.0])
