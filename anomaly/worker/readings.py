@@ -63,7 +63,7 @@ def reading_of(state: RunState, steps_per_second: float | None = None) -> RunRea
         steps_per_second=steps_per_second,
         worst_score=state.slab.worst if len(state.slab) else None,
         attempt=state.attempt,
-        ranks=sum(not rank.missing for rank in list(state.ranks.values())),
+        ranks=_ranks(state),
         **_of_incidents(state.open_incidents),
     )
 
@@ -80,6 +80,14 @@ def reading_of_head(head: Head) -> RunReading:
         attempt=head.attempt,
         **_of_incidents(opened),
     )
+
+
+def _ranks(state: RunState) -> int:
+    """As the comparison of ranks counted them; only where it has nothing to compare are they counted here."""
+    live = state.live
+    if live is not None:
+        return len(live.seen)
+    return sum(not rank.missing for rank in list(state.ranks.values()))
 
 
 def _of_incidents(incidents: Collection[OpenIncident]) -> dict[str, Any]:

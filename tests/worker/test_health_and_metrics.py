@@ -170,9 +170,13 @@ def test_a_runs_phase_is_the_same_in_memory_and_out_of_it() -> None:
 
 def test_a_run_shows_how_many_ranks_report() -> None:
     watched = Watched()
-    for rank in range(3):
-        watched.record(step=1, loss=1.0, rank=rank)
-    assert reading_of(watched.partition.runs["r1"]).ranks == 3
+    for at in range(60):
+        for rank in range(4 if at < 30 else 3):
+            watched.record(step=at, loss=1.0, rank=rank)
+        watched.pass_(1)
+        if at == 29:
+            assert reading_of(watched.partition.runs["r1"]).ranks == 4
+    assert reading_of(watched.partition.runs["r1"]).ranks == 3  # its peers left the fourth behind
 
 
 def test_what_aiokafka_repeats_while_a_broker_is_away_is_said_once_in_a_while() -> None:
