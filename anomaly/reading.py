@@ -24,6 +24,7 @@ from anomaly.topics import is_preflight
 POLL_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 1.0
 _LARGEST_RECORD = 16 << 20
+SMALL_FETCH = 1 << 20
 _BLOCK_RECORDS = 50_000
 """Of transitions, some 100 MB."""
 
@@ -31,11 +32,14 @@ _BLOCK_RECORDS = 50_000
 class TopicReader:
     """Reads whole topics. Use it with ``async with``.
 
+    `fetch_bytes` is what one answer may hold of one partition: less wastes less where small parts are read, and a larger
+    record comes all the same from a broker that is asked for one partition.
     Raises `KafkaUnreachableError` where no broker answers, `PreflightError` where one refuses.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, fetch_bytes: int = _LARGEST_RECORD) -> None:
         self._connection = connection
+        self._fetch_bytes = fetch_bytes
         self._log = ThreadLog()
         self._admin: Any = None
         self._consumer: Any = None
@@ -49,7 +53,7 @@ class TopicReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=_LARGEST_RECORD,
+            max_partition_fetch_bytes=self._fetch_bytes,
         )
         try:
             await self._admin.start()

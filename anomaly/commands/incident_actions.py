@@ -13,7 +13,7 @@ from anomaly.commands.incident_reading import Incident, find, read_actions
 from anomaly.credentials import kafka_options
 from anomaly.errors import ActionError, PreflightError
 from anomaly.incidents import Action, ActionBook, IncidentAction, Match, Transition, encode_action
-from anomaly.reading import TopicReader
+from anomaly.reading import SMALL_FETCH, TopicReader
 from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
 from anomaly.topics import home_partition
@@ -39,7 +39,7 @@ class Order:
 async def do(settings: Settings, order: Order) -> list[Doing]:
     """Do it, all of it or nothing. Raises `ActionError` where something cannot be done, and as `TopicReader` does."""
     names = settings.topics
-    async with TopicReader(settings.connection) as reader:
+    async with TopicReader(settings.connection, SMALL_FETCH) as reader:
         partitions = await there(reader, names.incident_actions)
         book = await read_actions(reader, settings)
         if order.match is None:

@@ -30,7 +30,7 @@ from anomaly.errors import ActionError, SettingsError
 from anomaly.escapes import json_line
 from anomaly.incidents import Action, Match, Severity, Transition
 from anomaly.incidents.actions import ENDING
-from anomaly.reading import TopicReader
+from anomaly.reading import SMALL_FETCH, TopicReader
 from anomaly.screen import screen
 from anomaly.settings import CONNECTION, Settings
 from anomaly.settings_sources import add_flags, load
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 async def _list(settings: Settings, options: argparse.Namespace) -> None:
     now, topic = time.time(), settings.topics.incidents
     chosen = Chosen(options.run, options.kind, options.severity, now - options.since, options.all)
-    async with TopicReader(settings.connection) as reader:
+    async with TopicReader(settings.connection, SMALL_FETCH) as reader:
         await there(reader, topic)
         found = await choose(reader, topic, chosen, options.limit)
         book = await read_actions(reader, settings)
@@ -140,7 +140,7 @@ async def _list(settings: Settings, options: argparse.Namespace) -> None:
 
 async def _show(settings: Settings, options: argparse.Namespace) -> Transition:
     topic = settings.topics.incidents
-    async with TopicReader(settings.connection) as reader:
+    async with TopicReader(settings.connection, SMALL_FETCH) as reader:
         await there(reader, topic)
         (incident,) = (await find(reader, topic, [options.incident])).values()
         book = await read_actions(reader, settings)
@@ -168,7 +168,7 @@ def _plot(settings: Settings, one: Transition, path: Path) -> None:
 
 
 async def _mutes(settings: Settings, options: argparse.Namespace) -> None:
-    async with TopicReader(settings.connection) as reader:
+    async with TopicReader(settings.connection, SMALL_FETCH) as reader:
         await there(reader, settings.topics.incident_actions)
         mutes = (await read_actions(reader, settings)).mutes(time.time())
     if options.json:

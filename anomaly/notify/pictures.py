@@ -11,7 +11,7 @@ from anomaly.errors import AnomalyError
 from anomaly.incidents import Transition
 from anomaly.notify.evidence import FOR_A_PAGE, Budget, EvidenceMissingError, read_evidence
 from anomaly.notify.picture import draw
-from anomaly.reading import TopicReader
+from anomaly.reading import SMALL_FETCH, TopicReader
 
 PAGE_SECONDS = 2.0
 """A page waits no longer for its picture; the budget of reading leaves the rest to drawing."""
@@ -66,6 +66,6 @@ async def picture_of(connection: Connection, telemetry: str, transition: Transit
 
     Raises `EvidenceMissingError` where there is nothing to show, and as `TopicReader` does.
     """
-    async with TopicReader(connection) as reader:
+    async with TopicReader(connection, SMALL_FETCH) as reader:
         around = await read_evidence(reader, telemetry, transition, budget)
     return draw(transition, around)
