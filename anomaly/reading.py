@@ -32,8 +32,8 @@ _BLOCK_RECORDS = 50_000
 class TopicReader:
     """Reads whole topics. Use it with ``async with``.
 
-    `fetch_bytes` is what one answer may hold of one partition: less wastes less where small parts are read, and a larger
-    record comes all the same from a broker that is asked for one partition.
+    `fetch_bytes` is what one answer may hold of one partition: less wastes less where small parts are read. A larger
+    record comes all the same where one partition is read at a time.
     Raises `KafkaUnreachableError` where no broker answers, `PreflightError` where one refuses.
     """
 

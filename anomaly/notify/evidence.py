@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from anomaly.errors import AnomalyError
 from anomaly.incidents import Source, Transition
 from anomaly.notify.gathering import Gathered
-from anomaly.notify.surroundings import Surroundings, surroundings_of
+from anomaly.notify.window import Window, window_of
 from anomaly.reading import TopicReader
 
 BEFORE = 200
@@ -52,7 +52,7 @@ async def read_evidence(
     transition: Transition,
     budget: Budget,
     clock: Callable[[], float] = time.monotonic,
-) -> Surroundings:
+) -> Window:
     """What was measured around an incident. `clock` is in seconds.
 
     Raises `EvidenceMissingError` where there is nothing to show, and as `TopicReader` does.
@@ -72,7 +72,7 @@ async def read_evidence(
     await look.on(source.offset, end)
     await look.layouts(start)
     notes = () if len(gathered.before) >= BEFORE or gathered.begins else look.notes(start)
-    found = surroundings_of(transition, gathered.plan, gathered.pieces(), notes)
+    found = window_of(transition, gathered.plan, gathered.pieces(), notes)
     if found is not None:
         return found
     if gathered.lacks_layouts:

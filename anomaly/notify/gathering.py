@@ -8,8 +8,8 @@ from typing import Any
 from anomaly import codec
 from anomaly.errors import RecordError
 from anomaly.incidents import Transition
-from anomaly.notify.surroundings import MAX_RANKS_KEPT
 from anomaly.notify.wanted import Piece, piece_of, plan_of
+from anomaly.notify.window import MAX_RANKS_KEPT
 from anomaly.records import MILLIONTHS, Fork, Layout, LayoutMessage, StepMessage
 
 QUIET_MESSAGES = 20

@@ -16,7 +16,7 @@ from anomaly.incidents import KINDS, Severity, Transition
 from anomaly.notify.lettering import drawn, shared_start
 from anomaly.notify.picture_curve import INK, draw_curve, frame, step_axis
 from anomaly.notify.picture_strip import NAME_LETTERS, draw_strip
-from anomaly.notify.surroundings import Strip, Surroundings
+from anomaly.notify.window import Strip, Window
 
 WIDTH, DOTS = 4.5, 200
 """Inches, and dots an inch: 900 pixels wide."""
@@ -31,7 +31,7 @@ BADGES = {
 }
 
 
-def draw(transition: Transition, around: Surroundings) -> bytes:
+def draw(transition: Transition, around: Window) -> bytes:
     """The picture as PNG. `around` is what was measured around this incident."""
     strip = around.strip
     curve = CURVE if strip is not None or len(around.curves) > 1 else CURVE_ALONE

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from anomaly.notify.lettering import drawn, number
-from anomaly.notify.surroundings import Curve, Floats, Surroundings
 from anomaly.notify.wanted import Bools
+from anomaly.notify.window import Curve, Floats, Window
 
 INK, BLUE, BAND, BAND_EDGE, ALARM, AFTER = "#1a1a1a", "#0b4f8a", "#bcd7ee", "#7fa8cc", "#d55e00", "#f3eee6"
 FEW = 70
@@ -52,7 +52,7 @@ def band_of(steps: Floats, values: Floats, onset: float, last: float) -> Band | 
     )
 
 
-def draw_curve(axes: Axes, around: Surroundings, curve: Curve, onset: float) -> None:
+def draw_curve(axes: Axes, around: Window, curve: Curve, onset: float) -> None:
     """Draw it; the axes have their place already."""
     steps, values = around.steps[curve.measured], curve.values[curve.measured]
     finite = np.isfinite(values)

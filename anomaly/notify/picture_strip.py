@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from anomaly.notify.lettering import drawn, shared_start
 from anomaly.notify.picture_curve import ALARM, BLUE, INK
-from anomaly.notify.surroundings import Floats, Strip
+from anomaly.notify.window import Floats, Strip
 
 _SHADES = ("#ffffff", "#cfe3f1", "#b4b8ba", "#c98a3c", "#7a4208", "#1f0d00")
 """From far below to far above, ever darker; the third is in the middle."""

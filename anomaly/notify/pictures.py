@@ -67,5 +67,5 @@ async def picture_of(connection: Connection, telemetry: str, transition: Transit
     Raises `EvidenceMissingError` where there is nothing to show, and as `TopicReader` does.
     """
     async with TopicReader(connection, SMALL_FETCH) as reader:
-        around = await read_evidence(reader, telemetry, transition, budget)
-    return draw(transition, around)
+        window = await read_evidence(reader, telemetry, transition, budget)
+    return draw(transition, window)

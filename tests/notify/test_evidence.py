@@ -19,7 +19,7 @@ from anomaly.connection import Connection
 from anomaly.incidents import Transition
 from anomaly.incidents.transition import Evidence, Source
 from anomaly.notify.evidence import FOR_A_PERSON, Budget, EvidenceMissingError, read_evidence
-from anomaly.notify.surroundings import MAX_ROWS, Surroundings
+from anomaly.notify.window import MAX_ROWS, Window
 from anomaly.reading import TopicReader
 from anomaly.records import MILLIONTHS, Fork, Layout, LayoutMessage, StepMessage
 from anomaly.topics import Topics
@@ -119,8 +119,8 @@ class Log:
         finally:
             await producer.stop()
 
-    def read(self, of: Transition, budget: Budget = FOR_A_PERSON) -> Surroundings:
-        async def found() -> Surroundings:
+    def read(self, of: Transition, budget: Budget = FOR_A_PERSON) -> Window:
+        async def found() -> Window:
             async with TopicReader(Connection(self.kafka.bootstrap_servers)) as reader:
                 return await read_evidence(reader, self.topic, of, budget)
 
@@ -132,7 +132,7 @@ def log(kafka: Kafka) -> Log:
     return Log(kafka)
 
 
-def values_of(found: Surroundings) -> list[float]:
+def values_of(found: Window) -> list[float]:
     return [float(value) for value in found.curves[0].values]
 
 

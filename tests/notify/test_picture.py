@@ -16,7 +16,7 @@ from anomaly.notify.lettering import drawn
 from anomaly.notify.picture import DOTS, TITLE_LETTERS, WIDTH, draw
 from anomaly.notify.picture_curve import ALARM, band_of
 from anomaly.notify.picture_strip import COLOURS, ratios
-from anomaly.notify.surroundings import Curve, Strip, Surroundings
+from anomaly.notify.window import Curve, Strip, Window
 from tests.commands.transitions import transition
 
 STEPS = np.arange(41_100.0, 41_180.0)
@@ -25,13 +25,13 @@ NAMES = tuple(f"layers.{number}.attn" for number in range(12))
 HOSTILE = ("$\\frac{1}{0}$", "a$b", "evil\x1b[31m\u202e\n", "\u6a21\u578b", "x" * 200, "\\", "%s{}")
 
 
-def around(bad: float = np.nan, names: tuple[str, ...] = NAMES) -> Surroundings:
+def around(bad: float = np.nan, names: tuple[str, ...] = NAMES) -> Window:
     """A run whose third layer breaks at the sixtieth of eighty steps."""
     values = np.exp(np.random.default_rng(5).normal(0, 0.1, (len(names), len(STEPS))))
     values[2, ONSET:] = bad
     there = np.ones(values.shape, bool)
     strip = Strip("layers", "grad_norm", names, (2,), values, there)
-    return Surroundings(STEPS, (Curve("grad_norm", names[2], values[2], there[2], 1.0),), strip)
+    return Window(STEPS, (Curve("grad_norm", names[2], values[2], there[2], 1.0),), strip)
 
 
 ONE = transition(kind="nonfinite_gradient", ranks=(), first_step=41_160, step=41_160)
@@ -81,7 +81,7 @@ def test_a_name_keeps_its_ends_when_it_is_cut() -> None:
 @pytest.mark.parametrize("severity", list(Severity))
 def test_an_incident_without_layers_is_its_statistic_alone(kind: str, severity: Severity) -> None:
     every = around()
-    alone = Surroundings(STEPS, every.curves, None, ("earlier telemetry is no longer kept",))
+    alone = Window(STEPS, every.curves, None, ("earlier telemetry is no longer kept",))
     of = transition(kind=kind, severity=severity, layer=None, layers=(), ranks=(), first_step=41_160)
     assert pixels(draw(of, alone)).shape[0] < pixels(draw(of, every)).shape[0]
 
@@ -92,16 +92,16 @@ def test_values_that_leave_no_scale_are_drawn_all_the_same() -> None:
         np.where(np.arange(80) % 2, 0.0, 1e6),
     ):  # fmt: skip
         curve = Curve("loss", "", values, np.ones(80, bool), 1.0)
-        assert draw(ONE, Surroundings(STEPS, (curve, curve)))
+        assert draw(ONE, Window(STEPS, (curve, curve)))
     one = Curve("loss", "", np.array([1.0]), np.ones(1, bool))
-    assert draw(ONE, Surroundings(np.array([41_160.0]), (one,)))
+    assert draw(ONE, Window(np.array([41_160.0]), (one,)))
 
 
 def test_nothing_measured_in_a_row_is_no_reason_to_fail() -> None:
     strip = around().strip
     assert strip is not None
     empty = Strip("layers", "x", NAMES, (2,), strip.values, np.zeros(strip.values.shape, bool))
-    assert draw(ONE, Surroundings(STEPS, around().curves, empty))
+    assert draw(ONE, Window(STEPS, around().curves, empty))
 
 
 def test_pictures_drawn_at_once_are_the_same_and_leave_no_setting_behind() -> None:

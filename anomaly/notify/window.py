@@ -65,7 +65,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Window:
     """The evidence around an incident. `steps` rise."""
 
     steps: Floats
@@ -75,9 +75,9 @@ class Surroundings:
     notes: tuple[str, ...] = field(default=())
 
 
-def surroundings_of(
+def window_of(
     transition: Transition, plan: Plan, pieces: Iterable[Piece], notes: Sequence[str] = ()
-) -> Surroundings | None:
+) -> Window | None:
     """The arrays of what was read, in the order of the log; None where nothing of it was measured."""
     by_rank: dict[int, dict[float, tuple[Piece, int]]] = {}
     for piece in pieces:
@@ -113,7 +113,7 @@ def surroundings_of(
         values, there = _series(by_rank[rank], steps, name, layer)
         if there.any():
             curves.append(Curve(name, ", ".join(of), values, there, _expected(transition, name, layer)))
-    return Surroundings(np.array(steps), tuple(curves), strip, tuple(notes)) if curves else None
+    return Window(np.array(steps), tuple(curves), strip, tuple(notes)) if curves else None
 
 
 def _expected(transition: Transition, statistic: str, layer: str | None) -> float | None:

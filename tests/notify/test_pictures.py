@@ -1,0 +1,57 @@
+"""Pictures for pages: in time or not at all, and never the reason for a page that does not come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from anomaly import codec
+from anomaly.connection import Connection
+from anomaly.notify.pictures import Pictures
+from anomaly.records import LayoutMessage
+from tests.conftest import Kafka
+from tests.notify.test_evidence import LAYOUT, Log, compact, incident
+
+
+def of(pictures: Pictures, step: int, source: int) -> bytes | None:
+    async def made() -> bytes | None:
+        try:
+            return await pictures.of(incident(step, source))
+        finally:
+            pictures.close()
+
+    return asyncio.run(made())
+
+
+def test_a_page_gets_its_picture(kafka: Kafka) -> None:
+    log = Log(kafka)
+    log.add(codec.encode_layout(LayoutMessage("gpt", LAYOUT)))
+    at = [log.add(compact(step)) for step in range(20)][-1]
+    log.write()
+    png = of(Pictures(Connection(kafka.bootstrap_servers), log.topic, seconds=60.0), 19, at)
+    assert png is not None
+    assert png.startswith(b"\x89PNG")
+
+
+def test_without_evidence_a_page_goes_without_and_the_log_says_why(
+    kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "anomaly.notify.pictures")
+    log = Log(kafka)
+    assert of(Pictures(Connection(kafka.bootstrap_servers), log.topic, seconds=60.0), 3, 7) is None
+    assert "no picture" in caplog.text
+    assert "the topic was made anew" in caplog.text
+
+
+def test_a_broker_that_is_away_is_no_reason_to_wait_or_to_fail(caplog: pytest.LogCaptureFixture) -> None:
+    assert of(Pictures(Connection("127.0.0.1:1"), "training.telemetry", seconds=60.0), 3, 7) is None
+    assert "no picture" in caplog.text
+
+
+def test_what_takes_too_long_is_left_out(kafka: Kafka, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "anomaly.notify.pictures")
+    log = Log(kafka)
+    assert of(Pictures(Connection(kafka.bootstrap_servers), log.topic, seconds=0.0), 3, 7) is None
+    assert "no picture within 0 s" in caplog.text
