@@ -85,7 +85,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile("entropy", Transform.LINEAR, NEVER, 0.3, warm=16),
     Profile("uncharted", Transform.LINEAR, NEVER, NEVER),
     Profile("attention", Transform.LOG2, 2.0, 2.0, among=0.8),
-    Profile("policy", Transform.LINEAR, 0.3, 0.3, warm=16, caution=1.75, among=1.0),
+    Profile("policy", Transform.LINEAR, 0.5, 0.5, warm=16, caution=1.75, among=1.0),
     Profile("policy_drift", Transform.LOG2_OVER_LR, 2.0, NEVER, warm=16, caution=1.75, among=1.0),
 )
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""

@@ -16,7 +16,7 @@ from detectors.paired import best_before, worse
 
 KEPT_EVALUATIONS = 24
 LR_ROSE = 1.2
-_SUM, _COUNT = "evaluations.sum", "evaluations.count"
+_SUM, _COUNT, _SIGNED = "evaluations.sum", "evaluations.count", "evaluations.signed"
 
 
 def evaluation_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
@@ -48,7 +48,9 @@ def _judged(state: RunState) -> list[Alarm]:
     table = np.array(state.history.evaluations)
     steps, training, losses = table[:, 0], table[:, 1], table[:, 2]
     if not np.all(losses > 0):
-        return []
+        state.history.known[_SIGNED] = 1.0
+    if _SIGNED in state.history.known:
+        return []  # how far it is from 0 says nothing
     e = np.log2(losses)
     ratio = worse(e) * state.slab.levels.gain("evaluation", "loss")
     if ratio < 1:

@@ -22,6 +22,7 @@ PROFILED = ("weight_norm", "act_rms", "grad_norm")
 SIBLINGS = 4
 LEAST_OFF = 2.0
 """log2: a layer four times what its siblings are."""
+LEAST_OFF_IN_A_ROW = 3.0
 SPREADS = 8.0
 WILD_RMS = 100.0
 WILD_SHARE = 0.5
@@ -42,7 +43,10 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     for signal in PROFILED:
         slots = table.slots_of((signal,))
         slots = slots[learned[slots] & (table.trainable[table.slot_layer[slots]] != 0)]
-        off |= _off_siblings(state, slots, level)
+        families = _families(state, slots)
+        off |= _off_siblings(state, families, level)
+        if signal == "weight_norm":
+            off |= _off_few(state, families, level)
     if off:
         worst = sorted(off, key=lambda slot: -abs(off[slot]))
         return [_alarm(state, worst, [2.0 ** abs(off[slot] - LEAST_OFF) for slot in worst], moment)]
@@ -55,11 +59,38 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     return []
 
 
-def _off_siblings(state: RunState, slots: NDArray[np.intp], level: NDArray[np.float32]) -> dict[int, float]:
-    """Slot -> log2 of how far it is off the line through its siblings, for those clearly off."""
+def _families(state: RunState, slots: NDArray[np.intp]) -> dict[str, list[int]]:
+    """The slots by their layers' names but for numbers."""
     families: dict[str, list[int]] = {}
     for slot in slots.tolist():
         families.setdefault(_DIGITS.sub("#", state.table.layer_name(slot) or ""), []).append(slot)
+    return families
+
+
+def _off_few(state: RunState, families: dict[str, list[int]], level: NDArray[np.float32]) -> dict[int, float]:
+    """As `_off_siblings`, for two or three siblings: their weights, which are what somebody made them.
+
+    Layers in a row have shapes of their own and may differ more than parts of blocks; the last of them may as it likes.
+    """
+    off = {}
+    for name, members in families.items():
+        if not 2 <= len(members) < SIBLINGS:
+            continue
+        in_a_row = name.endswith("#")
+        last = max(members, key=lambda slot: int(state.table.slot_layer[slot]))
+        for slot in members:
+            others = level[[other for other in members if other != slot]].astype(np.float64)
+            away = float(level[slot]) - float(np.median(others))
+            least = LEAST_OFF_IN_A_ROW if in_a_row else LEAST_OFF
+            if abs(away) > max(least, SPREADS * float(np.ptp(others))) and not (in_a_row and slot == last):
+                off[slot] = away
+    return off
+
+
+def _off_siblings(
+    state: RunState, families: dict[str, list[int]], level: NDArray[np.float32]
+) -> dict[int, float]:
+    """Slot -> log2 of how far it is off the line through its siblings, for those clearly off."""
     off = {}
     for members in families.values():
         if len(members) < SIBLINGS:

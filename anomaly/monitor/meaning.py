@@ -13,6 +13,8 @@ from anomaly.monitor.objectives import words_of
 UNCHARTED = "uncharted"
 LEAST_SHARE = 0.05
 """Of a layer's units: fewer that die or saturate are no loss to anybody."""
+LEAST_SATURATED = 0.15
+"""Of a layer's outputs: as it becomes sure, a healthy layer comes to pin a few."""
 LEAST_SECONDS = 0.05
 """A step that is less than this slower is at the mercy of whatever else its machine does."""
 
@@ -61,7 +63,7 @@ MEANINGS: dict[str, Meaning] = {
     "grad_absmax": Meaning("gradient", _G, "layer_gradient_spike"),
     "grad_zero_frac": Meaning("gradient_share", _G, "underflow", least_change=LEAST_SHARE),
     "act_zero_frac": Meaning("activation_share", _A, "dead_units", least_change=LEAST_SHARE),
-    "act_saturated_frac": Meaning("activation_share", _A, "saturation", least_change=LEAST_SHARE),
+    "act_saturated_frac": Meaning("activation_share", _A, "saturation", least_change=LEAST_SATURATED),
     "weight_norm": Meaning("weight", _W, "weight_blowup"),
     "update_ratio": Meaning("update_ratio", _W, "update_ratio_high", "update_ratio_low"),
     "act_mean": Meaning(UNCHARTED, _A),

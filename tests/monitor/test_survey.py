@@ -335,6 +335,20 @@ def test_a_layer_far_off_its_siblings_in_the_first_steps_is_poorly_initialised()
     assert incident.step <= 20
 
 
+@pytest.mark.parametrize(
+    ("layers", "odd"),
+    [(("h.0.up", "h.1.up", "h.2.up", "head"), "h.1.up"), (("conv.0", "conv.1", "head"), "conv.0")],
+)
+def test_so_is_one_that_has_only_one_or_two_of_its_like(layers: tuple[str, ...], odd: str) -> None:
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    assert kinds(records) == []
+    for record in records:
+        record["layers"][odd]["weight_norm"] *= 10
+    (incident,) = serious(transitions_of(records))
+    assert incident.kind == "poor_initialisation"
+    assert odd in incident.layers
+
+
 def test_a_loss_far_above_its_start_that_stays_there_is_critical() -> None:
     def diverges(step: int, record: dict[str, Any]) -> None:
         record["loss"] *= 8 if step >= 300 else 1
@@ -396,6 +410,13 @@ def test_an_accuracy_that_levels_off_is_none() -> None:
     noise = np.random.default_rng(4).standard_normal(1500)
     for record, each in zip(records, noise, strict=True):
         record["accuracy"] = 0.9 - 0.8 * math.exp(-record["step"] / 300) + 0.02 * each
+    assert kinds(records) == []
+
+
+def test_an_evaluation_whose_loss_was_below_0_is_not_judged_by_how_many_times_it_is_the_best() -> None:
+    records = model_only(falling, range(900))
+    for at, record in enumerate(records[9::10]):
+        record["eval_loss"] = -0.1 if at < 3 else (0.01 if at < 60 else 0.1)
     assert kinds(records) == []
 
 
