@@ -17,7 +17,11 @@ LastGood = Callable[[int], int | None]
 
 def look_back(incident: OpenIncident, finding: Finding, moment: Moment) -> None:
     """What is safe to go back to: before this finding's onset and before any that was believed until now."""
-    known = [step for step in (incident.last_good_step, finding.last_good_step) if step is not None]
+    known = [
+        step
+        for step in (incident.last_good_step, finding.last_good_step)
+        if step is not None and step < incident.first_step  # a finding that came later has its own
+    ]
     incident.last_good_step = min(known, default=None)
     last = incident.first_step - 1 if incident.last_good_step is None else incident.last_good_step
     incident.last_checkpoint_step = max((step for step in moment.checkpoints if step <= last), default=None)

@@ -178,6 +178,17 @@ def test_a_cause_that_began_earlier_takes_the_safe_step_back_with_it() -> None:
     assert (incident.last_good_step, incident.last_checkpoint_step) == (175 * STEP, 100 * STEP)
 
 
+def test_a_later_findings_good_step_is_none_of_an_incident_that_began_before_it() -> None:
+    book, checkpoints = IncidentBook(), (100 * STEP, 114 * STEP)
+    findings = ((120, alarm("loss_spike_persistent", 112)), (122, alarm("layer_gradient_spike", 118, "h.1")))
+    for step, finding in findings:
+        moment = Moment(step * STEP, step, 0, None, None, checkpoints)
+        book.take("r", [finding], moment, lambda before: before - STEP if before > 115 * STEP else None)
+    (incident,) = book.open
+    assert (incident.kind, incident.first_step) == ("layer_gradient_spike", 112 * STEP)
+    assert (incident.last_good_step, incident.last_checkpoint_step) == (None, 100 * STEP)
+
+
 def test_an_incident_says_which_benign_explanations_were_considered() -> None:
     book = IncidentBook()
     because = (Considered("restart", "no: none lately"),)
