@@ -34,7 +34,9 @@ RUNS = tuple(
 
 def test_metrics_of_runs_with_hostile_names_are_read_back_as_they_are() -> None:
     metrics = WorkerMetrics(CollectorRegistry(), len(RUNS))
-    metrics.runs.source = lambda: [RunReading(run, last_record_unix_seconds=1.0, step=at) for at, run in enumerate(RUNS)]
+    metrics.runs.source = lambda: [
+        RunReading(run, last_record_unix_seconds=1.0, step=at) for at, run in enumerate(RUNS)
+    ]
     for accept, read in (
         ("text/plain", parse),
         ("application/openmetrics-text; version=1.0.0", parse_openmetrics),
