@@ -64,7 +64,8 @@ class Unmoved:
 
     def is_calm(self, x: NDArray[np.float32]) -> bool:
         """Whether of readings x (float32 [n]) none that is watched is the same, and none was."""
-        return not (self._running or bool(((x == self._last) & self._watched).any()))
+        calm: bool = not self._running and _moves(x, self._last, self._watched)
+        return calm
 
     def take(self, x: NDArray[np.float32]) -> None:
         """Learn readings that are calm: as `judge` that counts no moves."""
@@ -109,6 +110,15 @@ class Unmoved:
         chart._counts[:] = np.frombuffer(state, np.int16, 3 * series, 4 * series).reshape(3, series)
         chart._settle()
         return chart
+
+
+@njit(cache=True, error_model="numpy")
+def _moves(x: Any, last: Any, watched: Any) -> bool:
+    """Whether none that is watched is the same."""
+    same = False
+    for i in range(x.size):
+        same |= (x[i] == last[i]) & watched[i]
+    return not same
 
 
 @njit(cache=True, error_model="numpy")

@@ -23,10 +23,9 @@ def evaluation_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     """F38 and F39. Of several evaluations in a piece of sixteen readings the last counts: they are no rare event."""
     history = state.history
     evaluated = history.of("eval_loss")[-new:]
-    if not np.isfinite(evaluated).any():
-        _note_training(state, new)
-        return []
     _note_training(state, new)
+    if not np.isfinite(evaluated).any():
+        return []
     at = int(np.flatnonzero(np.isfinite(evaluated))[-1])
     known = history.known
     count = known.pop(_COUNT, 0.0)

@@ -22,8 +22,10 @@ LR_SINGLE_JUMP = 8.0
 LR_WARM_UP_READINGS = 20
 LR_ZERO_READINGS = 5
 LR_ENDED_READINGS = 100
-"""After a decay to 0, which is how many schedules end."""
+LR_ENDED_SHARE = 0.25
+"""After a decay to 0, which is how many schedules end: readings, and a share of those since the run began."""
 LR_FADED = 0.05
+_FADED = "lr.faded"
 ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
@@ -47,7 +49,11 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
     known, context.lr = context.lr, lr
     context.zero_lr = context.zero_lr + 1 if lr == 0 and context.settled_lr is not None else 0
     if context.zero_lr >= LR_ZERO_READINGS:
-        return context.zero_lr >= LR_ENDED_READINGS or not _faded(state)
+        looks = state.history.known
+        if context.zero_lr == LR_ZERO_READINGS:
+            looks[_FADED] = float(_faded(state))
+        ended = max(LR_ENDED_READINGS, LR_ENDED_SHARE * state.age)
+        return context.zero_lr >= ended or not looks.get(_FADED)
     if known is None or known <= 0:
         return False
     if context.settled_lr is None:

@@ -90,8 +90,8 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
         return []
     found = slots[ratios >= 1]
     if len(found):
-        found = found[[_has_gradient(state, values, slot) for slot in found.tolist()]]
-        found = found[[_patient(state, slot, gap) for slot in found.tolist()]]
+        pages = [_has_gradient(state, values, slot) and _patient(state, slot, gap) for slot in found.tolist()]
+        found = found[pages]
     if not len(found):
         return _slow_alarms(state, speed / gap, moment) if close else []
     run = int(state.unmoved.run[np.isin(slots, found)].max())

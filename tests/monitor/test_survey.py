@@ -514,3 +514,11 @@ def test_gradients_that_grow_slowly_for_two_hundred_steps_explode() -> None:
             of_layer["grad_norm"] *= factor
 
     assert "gradient_explosion" in {each.kind for each in transitions_of(training(range(560), growing))}
+
+
+@pytest.mark.parametrize(("further", "found"), [(120, []), (500, ["lr_schedule"])])
+def test_a_rate_of_0_after_its_decay_is_told_where_the_run_goes_on_for_long(
+    further: int, found: list[str]
+) -> None:
+    records = with_lr(lambda step: 1e-3 * max(0.0, 1 - step / 1000), range(1000 + further))
+    assert [kind for kind, _ in kinds(records)] == found
