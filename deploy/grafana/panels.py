@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
-FLEET, ONE_RUN, DETECTOR = "training-anomaly-fleet", "training-anomaly-run", "training-anomaly-detector"
+FLEET, ONE_RUN, DETECTOR = "anomaly-fleet", "anomaly-run", "anomaly-detector"
 """The dashboards' uids, of which their addresses are made: /d/<uid>. Pages link to the first two."""
 GREEN, ORANGE, RED = "green", "orange", "red"
 

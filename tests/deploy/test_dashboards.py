@@ -27,7 +27,7 @@ from tests.notify.pages import nan_gradient
 from tests.worker.processes import NotifierProcess, WorkerProcess, eventually
 
 BOARDS: dict[str, dict[str, Any]] = {name: json.loads(text) for name, text in dashboards().items()}
-LONG = 180.0
+LONG = 300.0
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_the_demonstrations_first_fault_arrives_as_one_mail(
     (text,) = mail.iter_parts()
     lines = text.get_content().splitlines()
     assert lines[-2].startswith("Do: Stop the run")
-    assert lines[-1].startswith("http://localhost:3000/d/training-anomaly-run?var-run=demo-nan-")
+    assert lines[-1].startswith("http://localhost:3000/d/anomaly-run?var-run=demo-nan-")
     assert not [name for name in read if "opened_timestamp" in name and "demo-healthy" in name]
 
 

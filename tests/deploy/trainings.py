@@ -16,7 +16,7 @@ from anomaly.torch import Watch, watch
 
 HEALTHY, FAULTY, SILENT, DONE = "gpt-healthy", "gpt-faulty", "gpt-silent", "gpt-done"
 FAULT_STEP = 400
-SILENT_AFTER = 400
+SILENT_AFTER = 1000
 STEP_SECONDS = 0.02
 
 
