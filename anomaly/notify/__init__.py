@@ -14,5 +14,6 @@ page is delivered and the ledger says so. Reading order:
     service  (preflight)         all lanes and what they share
     process, trial               as a process; one page on trial
     page     (links, quantities, inert)  what a person reads
+    pictures (evidence, surroundings, picture)  what was measured, drawn small
     receivers (http, secret_files)  the ways there are, a module each
 """

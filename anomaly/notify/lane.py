@@ -69,6 +69,8 @@ class Lane:
         self._taken_over = 0
         self._progress = Progress()
         self._committed: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        """Of the partitions when they became ours; until something is fetched nothing else says it."""
         self._queues: dict[str, deque[Callable[[], Awaitable[None]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -141,15 +143,18 @@ class Lane:
             await self._ledger.read(self._desk.name, [tp.partition for tp in assigned]) if assigned else {}
         )
         positions = await self._positions(assigned)
+        ends = await self._consumer.end_offsets(assigned) if assigned else {}
         if assignment != self._assignments or set(assigned) != self._consumer.assignment():
             return
         self._taken_over = assignment
         for partition, offset in positions.items():
             self._consumer.seek(TopicPartition(self._topic, partition), offset)
         self._committed = dict(positions)
+        self._ends = {tp.partition: end for tp, end in ends.items()}
         self._progress.begin(positions)
         self._desk.load(found)
         self._paused = False
+        self._gauge()
         self.settled = True
         if not assigned:
             log.info(
@@ -277,10 +282,11 @@ class Lane:
                 await work()
 
     def _gauge(self) -> None:
-        ends = {at: self._consumer.highwater(TopicPartition(self._topic, at)) for at in self._committed}
-        done = self._progress.positions()
-        lag = sum(max(end - done.get(at, end), 0) for at, end in ends.items() if end is not None)
-        self._desk.shared.metrics.lag.labels(self._desk.name).set(lag)
+        done, lag = self._progress.positions(), 0
+        for at, position in done.items():
+            seen = self._consumer.highwater(TopicPartition(self._topic, at)) or 0
+            lag += max(seen, self._ends.get(at, 0)) - position
+        self._desk.shared.metrics.lag.labels(self._desk.name).set(max(lag, 0))
 
 
 async def _ended_of(task: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
 from anomaly.health import Health
 from anomaly.metrics import NotifierMetrics
@@ -24,6 +25,9 @@ from anomaly.notify.pulse import Pulse
 from anomaly.notify.receivers import build
 from anomaly.notify.routing import Routes
 from anomaly.settings import Settings
+
+if TYPE_CHECKING:
+    from anomaly.notify.pictures import Pictures
 
 PULSE_SECONDS = 0.5
 
@@ -44,6 +48,20 @@ async def mailboxes(settings: Settings) -> AsyncIterator[Mapping[str, Mailbox]]:
             with contextlib.suppress(Exception):  # closing must not hide why it ends
                 await mailbox.receiver.close()
         await http.close()
+
+
+def _pictures(settings: Settings, found: Mapping[str, Mailbox]) -> Pictures | None:
+    """What draws pictures, where a receiver can show them and the drawing library is there."""
+    if not any(mailbox.receiver.wants_picture for mailbox in found.values()):
+        return None
+    try:
+        from anomaly.notify.pictures import Pictures
+    except ModuleNotFoundError as error:
+        log.warning(
+            "pages have no pictures: %s is not installed; pip install 'training-anomaly[plot]'", error.name
+        )
+        return None
+    return Pictures(settings.connection, settings.topics.telemetry)
 
 
 class Notifier:
@@ -77,7 +95,11 @@ class Notifier:
         ledger = Ledger(settings.connection, topics.notifications, settings.development_broker)
         actions = Actions(settings.connection, topics.incident_actions, at.action_partitions)
         links = Links(settings.grafana_url, settings.runbook_url)
-        shared = Surroundings(ledger, actions.book, routes, links, self._metrics, self._pulse.check)
+        pictures = _pictures(settings, found)
+        shared = Surroundings(
+            ledger, actions.book, routes, links, self._metrics, self._pulse.check,
+            None if pictures is None else pictures.of,
+        )  # fmt: skip
         since = time.time()
         lanes = [
             Lane(
@@ -91,6 +113,8 @@ class Notifier:
             await self._run_all(lanes, actions, stop)
         finally:
             await ledger.stop()
+            if pictures is not None:
+                pictures.close()
 
     async def _run_all(self, lanes: list[Lane], actions: Actions, stop: asyncio.Event) -> None:
         """Until `stop`, or until one of them fails: then it ends them all, and raises that."""

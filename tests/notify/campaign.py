@@ -214,3 +214,20 @@ async def _write(stage: Stage, draw: random.Random, lives: list[list[Transition]
         await stage.publish(life.pop(0))
         waiting = [each for each in waiting if each]
         await asyncio.sleep(draw.random() * 0.15)
+
+
+async def latencies(stage: Stage, count: int) -> list[float]:
+    """Seconds from before a transition is written until a receiver has taken its page, one after the other."""
+    receiver = Shaky(random.Random(0), trouble=False)
+    found = []
+    await stage.make_topics()
+    async with recording(receiver) as server:
+        stage.configure(webhook("hook", server, pages_per_minute=1000))
+        with stage.notifier() as notifier:
+            await asyncio.to_thread(notifier.wait_ready)
+            for number in range(count):
+                began = time.time()
+                await stage.publish(incident(number))
+                await until("the page came", lambda at=number: len(receiver.accepted) > at, 60, 0.001)  # type: ignore[misc]
+                found.append(receiver.accepted[-1].at - began)
+    return sorted(found)

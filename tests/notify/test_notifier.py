@@ -212,6 +212,48 @@ def test_kills_at_drawn_moments_lose_nothing_and_repeat_only_what_was_on_its_way
         asyncio.run(whole())
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_storm_through_kills_pages_every_run_under_one_key(seed: int, stage: Stage) -> None:
+    async def whole() -> None:
+        draw, receiver = random.Random(seed), Shaky(random.Random(seed))
+        async with recording(receiver) as server:
+            stage.configure(webhook("hook", server))
+            with stage.notifier() as notifier:
+                await ready(notifier)
+                await stage.publish_many([incident(number) for number in range(60)])
+                for _ in range(3):
+                    sent = receiver.requests
+                    await until(
+                        "something is sent or nothing is left",
+                        lambda before=sent: receiver.requests > before or nothing_left(notifier),  # type: ignore[misc]
+                    )
+                    await asyncio.sleep(draw.uniform(0.0, 0.3))
+                    notifier.kill()
+                    await until("it has ended", lambda: not nothing_left(notifier))
+                receiver.trouble = False
+                await until("nothing is left", lambda: nothing_left(notifier), 120)
+        pages: dict[str, set[str]] = {}
+        for one in told(server):
+            if one["type"] != "incident.resolve" and one["id"] in {each.key for each in receiver.accepted}:
+                for each in one["data"]["transitions"]:
+                    pages.setdefault(each["incident"], set()).add(one["data"]["dedup"])
+        assert len(pages) == 60
+        assert {name: found for name, found in pages.items() if len(found) != 1} == {}
+        assert len({dedup for found in pages.values() for dedup in found}) <= 7
+
+    play(stage, whole)
+
+
+def nothing_left(notifier: NotifierProcess) -> bool:
+    """Whether everything is told; not while it is being started."""
+    try:
+        counts = notifier.metrics()
+    except OSError:
+        return False
+    lags = [value for name, value in counts.items() if name.startswith("anomaly_notify_lag")]
+    return counts["anomaly_notify_ready"] == 1 and lags == [0.0]
+
+
 def test_a_kill_after_the_answer_and_before_it_is_written_down_repeats_the_same_key(stage: Stage) -> None:
     """The kill comes from within the answer, so that the window is hit for sure."""
 
