@@ -162,10 +162,12 @@ def one_alert(number: int, summary: str, description: str = "", **labels: str) -
     }
 
 
-def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, status: str = "firing") -> str:
+def rendered(
+    template: str, alerts: list[dict[str, Any]], folder: Path, status: str = "firing", **group: str
+) -> str:
     common = lambda part: dict(set.intersection(*(set(each[part].items()) for each in alerts)))  # noqa: E731
     data = {
-        "status": status, "receiver": "oncall", "alerts": alerts, "groupLabels": {},
+        "status": status, "receiver": "oncall", "alerts": alerts, "groupLabels": group,
         "commonLabels": common("labels"), "commonAnnotations": common("annotations"),
     }  # fmt: skip
     path = folder / "data.json"
@@ -179,33 +181,34 @@ def rendered(template: str, alerts: list[dict[str, Any]], folder: Path, status: 
 @pytest.mark.usefixtures("monitoring")
 def test_a_page_through_alertmanager_reads_as_the_notifier_wrote_it(tmp_path: Path) -> None:
     title, body = "[critical] gpt-1: NaN gradient in h.3", "value: NaN\n\nDo: Stop the run."
-    page = [one_alert(1, title, body)]
+    page = [one_alert(1, "NaN gradient in h.3", body)]
     assert rendered("anomaly.title", page, tmp_path) == title
     assert rendered("anomaly.text", page, tmp_path) == f"{body}\nhttps://grafana.lab.org/1"
     assert rendered("anomaly.title", page, tmp_path, "resolved") == f"resolved: {title}"
-    over = [one_alert(1, "[resolved] gpt-1: NaN gradient in h.3")]
-    assert rendered("anomaly.title", over, tmp_path, "resolved") == over[0]["annotations"]["summary"]
 
 
 @pytest.mark.usefixtures("monitoring")
-def test_a_storm_is_told_once_and_a_runs_warnings_one_by_one(tmp_path: Path) -> None:
-    storm = [
-        one_alert(number, "[critical] 3 incidents in 3 runs", "gpt-0\ngpt-1\ngpt-2") for number in range(3)
-    ]
-    assert rendered("anomaly.title", storm, tmp_path) == "[critical] 3 incidents in 3 runs"
-    assert rendered("anomaly.text", storm, tmp_path) == "gpt-0\ngpt-1\ngpt-2"
-    warnings = [one_alert(7, f"[warning] gpt-7: {what}", severity="warning") for what in ("one", "two")]
+def test_a_storm_is_a_list_of_runs_and_a_runs_warnings_are_told_one_by_one(tmp_path: Path) -> None:
+    storm = [one_alert(number, "Run went silent", "long", storm="s") for number in range(3)]
+    assert rendered("anomaly.title", storm, tmp_path, storm="s") == "[critical] 3 incidents at once"
+    lines = rendered("anomaly.text", storm, tmp_path, storm="s").splitlines()
+    assert lines[2:] == [f"gpt-{number}: Run went silent" for number in range(3)]
+    warnings = [one_alert(7, what, f"{what} of 3", severity="warning") for what in ("one", "two")]
     assert rendered("anomaly.title", warnings, tmp_path) == "[warning] 2 incidents of gpt-7"
-    assert "[warning] gpt-7: one\n" in rendered("anomaly.text", warnings, tmp_path)
+    assert "gpt-7: one\none of 3\n" in rendered("anomaly.text", warnings, tmp_path)
 
 
 @pytest.mark.usefixtures("monitoring")
-def test_an_alert_on_ourselves_says_its_severity(tmp_path: Path) -> None:
+def test_an_alert_on_ourselves_says_its_severity_and_where_to_read_on(tmp_path: Path) -> None:
     (rule,) = (each for each in rules("alerts") if each["alert"] == "AnomalyReceiverFails")
-    own = {"status": "firing", "labels": {"alertname": rule["alert"], **rule["labels"]}}
-    own["annotations"] = rule["annotations"]
-    assert rendered("anomaly.title", [own], tmp_path) == f"[critical] {rule['annotations']['summary']}"
-    assert rendered("anomaly.text", [own], tmp_path) == rule["annotations"]["runbook"]
+    labels = {"alertname": rule["alert"], **rule["labels"]}
+    own = [
+        {"status": "firing", "labels": labels | {"receiver": name}, "annotations": rule["annotations"]}
+        for name in ("oncall", "chat")
+    ]
+    for several in (own[:1], own):
+        assert rendered("anomaly.title", several, tmp_path) == f"[critical] {rule['annotations']['summary']}"
+        assert rule["annotations"]["runbook"] in rendered("anomaly.text", several, tmp_path)
 
 
 def test_what_is_routed_grouped_and_inhibited_by_are_labels_that_alerts_have() -> None:
