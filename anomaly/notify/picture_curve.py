@@ -19,6 +19,8 @@ LOG_RANGE = 6.0
 LOOK_BACK = 40
 LEAST = 5
 """Readings that say what is usual."""
+GAP = 8
+"""Readings before each that do not: an onset may be told a few too late."""
 LABEL_LETTERS, UNIT_LETTERS = 50, 74
 
 
@@ -38,18 +40,12 @@ def band_of(steps: Floats, values: Floats, onset: float, last: float) -> Band | 
     before = int(np.searchsorted(steps, onset))
     if before < LEAST:
         return None
-    low, high = np.full(len(steps), np.nan), np.full(len(steps), np.nan)
-    for at in range(LEAST, before + 1):
-        past = values[max(0, at - LOOK_BACK) : at]
-        if at < len(steps):
-            low[at], high[at] = np.quantile(past, (0.02, 0.98))
-    end = slice(min(before, len(steps) - 1), None)
-    past = values[max(0, before - LOOK_BACK) : before]
-    low[end], high[end] = np.quantile(past, (0.02, 0.98))
-    drawn_to = max(float(steps[-1]), last)
-    return Band(
-        np.append(steps[LEAST:], drawn_to), np.append(low[LEAST:], low[-1]), np.append(high[LEAST:], high[-1])
-    )
+    gap = GAP if before >= LEAST + GAP else 0
+    steps = np.append(steps, max(float(steps[-1]), last))[LEAST + gap :]
+    ends = [min(at, before) - gap for at in range(LEAST + gap, len(values) + 1)]
+    usual = [np.quantile(values[max(0, end - LOOK_BACK) : end], (0.02, 0.98)) for end in ends]
+    low, high = np.array(usual).T
+    return Band(steps, low, high)
 
 
 def draw_curve(axes: Axes, around: Window, curve: Curve, onset: float) -> None:

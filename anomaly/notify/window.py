@@ -27,6 +27,8 @@ _NO_LEVEL = ("speed",)
 LATE_RECORDS = 3
 """Records that came late are no attempt."""
 Floats = NDArray[np.float64]
+OfRank = dict[float, tuple[Piece, int]]
+"""Of each step of one rank, in the order of the log, the piece that holds it and the row there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def window_of(
     transition: Transition, plan: Plan, pieces: Iterable[Piece], notes: Sequence[str] = ()
 ) -> Window | None:
     """The arrays of what was read, in the order of the log; None where nothing of it was measured."""
-    by_rank: dict[int, dict[float, tuple[Piece, int]]] = {}
+    by_rank: dict[int, OfRank] = {}
     for piece in pieces:
         of_rank = by_rank.setdefault(piece.rank, {})
         for at, step in enumerate(piece.steps):
@@ -91,10 +93,13 @@ def window_of(
         layer = next((each.layer for each in transition.evidence if each.layer is not None), transition.layer)
     first = [rank for rank in transition.ranks if rank in by_rank]
     order = first + [rank for rank in sorted(by_rank) if rank not in first]
-    having = ((rank, _statistic(plan, by_rank[rank], layer)) for rank in order)
-    rank, statistic = next(((rank, found) for rank, found in having if found is not None), (-1, ""))
-    if rank < 0:
+    found = _first(plan, by_rank, order, layer)
+    if found is None and layer is not None:  # that layer reports no longer, or nothing
+        layer = None
+        found = _first(plan, by_rank, order, layer)
+    if found is None:
         return None
+    rank, statistic = found
     ranks = _ranks_shown(by_rank, transition.ranks) if plan.by_ranks else [rank]
     steps = sorted({step for each in ranks for step in by_rank[each]})
     steps = _cut(steps, transition)
@@ -116,26 +121,28 @@ def window_of(
     return Window(np.array(steps), tuple(curves), strip, tuple(notes)) if curves else None
 
 
+def _first(
+    plan: Plan, by_rank: dict[int, OfRank], order: Sequence[int], layer: str | None
+) -> tuple[int, str] | None:
+    """The first of these ranks that has measured something of the plan, and what."""
+    having = ((rank, _statistic(plan, by_rank[rank], layer)) for rank in order)
+    return next(((rank, statistic) for rank, statistic in having if statistic is not None), None)
+
+
 def _expected(transition: Transition, statistic: str, layer: str | None) -> float | None:
-    found = (each for each in transition.evidence if (each.statistic, each.layer) == (statistic, layer))
-    entry = next(found, None)
-    if (
-        entry is None
-        or entry.detector in _NO_LEVEL
-        or entry.expected is None
-        or not np.isfinite(entry.expected)
-    ):
-        return None
-    return entry.expected
+    for each in transition.evidence:
+        if (each.statistic, each.layer) == (statistic, layer) and each.detector not in _NO_LEVEL:
+            return each.expected if each.expected is not None and np.isfinite(each.expected) else None
+    return None
 
 
-def _of_one_attempt(of_rank: dict[float, tuple[Piece, int]]) -> dict[float, tuple[Piece, int]]:
+def _of_one_attempt(of_rank: OfRank) -> OfRank:
     """Without what an earlier attempt measured beyond the newest step: it did not come to that again yet."""
     newest = max(list(of_rank)[-LATE_RECORDS:])
     return {step: where for step, where in of_rank.items() if step <= newest}
 
 
-def _ranks_shown(by_rank: dict[int, dict[float, tuple[Piece, int]]], suspects: Sequence[int]) -> list[int]:
+def _ranks_shown(by_rank: dict[int, OfRank], suspects: Sequence[int]) -> list[int]:
     named = [rank for rank in suspects if rank in by_rank][: MAX_ROWS // 2]
     others = [rank for rank in sorted(by_rank) if rank not in named]
     room = MAX_ROWS - len(named)
@@ -156,7 +163,7 @@ def _cut(steps: list[float], transition: Transition) -> list[float]:
     return steps[max(0, onset - before) : onset + after]
 
 
-def _statistic(plan: Plan, of_rank: dict[float, tuple[Piece, int]], layer: str | None) -> str | None:
+def _statistic(plan: Plan, of_rank: OfRank, layer: str | None) -> str | None:
     """What of the plan this rank has measured."""
     if layer is not None:
         return next(
@@ -174,7 +181,7 @@ def _statistic(plan: Plan, of_rank: dict[float, tuple[Piece, int]], layer: str |
 
 
 def _series(
-    of_rank: dict[float, tuple[Piece, int]], steps: Sequence[float], statistic: str, layer: str | None
+    of_rank: OfRank, steps: Sequence[float], statistic: str, layer: str | None
 ) -> tuple[Floats, Bools]:
     found = np.full(len(steps), NOT_MEASURED_BITS, np.uint32)
     for at, step in enumerate(steps):
@@ -189,9 +196,7 @@ def _series(
     return found.view(np.float32).astype(np.float64), found != NOT_MEASURED_BITS
 
 
-def _layer_strip(
-    transition: Transition, of_ranks: Sequence[dict[float, tuple[Piece, int]]], steps: Sequence[float]
-) -> Strip | None:
+def _layer_strip(transition: Transition, of_ranks: Sequence[OfRank], steps: Sequence[float]) -> Strip | None:
     """A layer's values are those of the last of these ranks that reports it."""
     pieces = [where for of_rank in of_ranks for where in of_rank.values()]
     signal = next((piece.signal for piece, _ in reversed(pieces) if piece.layers), None)
@@ -224,7 +229,7 @@ def _layer_strip(
 
 def _rank_strip(
     transition: Transition,
-    by_rank: dict[int, dict[float, tuple[Piece, int]]],
+    by_rank: dict[int, OfRank],
     ranks: Sequence[int],
     steps: Sequence[float],
     statistic: str,

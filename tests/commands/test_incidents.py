@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,3 +218,33 @@ def test_a_topic_that_is_not_there_is_said(
     assert code == 2
     assert f"topic {kafka.prefix}.incident" in told
     assert "does not exist" in told
+
+
+@pytest.mark.kafka("embedded")
+def test_a_picture_of_evidence_that_is_gone_is_a_clear_word_after_all_else(
+    incidents: Command, tmp_path: Path
+) -> None:
+    code, out, told = incidents("show", OPEN, "--plot", str(tmp_path / "evidence.png"))
+    assert code == 2
+    assert "Loss climbs" in out
+    assert f"topic {incidents.topics.telemetry} has no partition 2" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.kafka("embedded")
+def test_a_picture_is_written_where_it_was_asked_for_and_nowhere_else(
+    incidents: Command, tmp_path: Path
+) -> None:
+    topics.make(incidents.kafka.bootstrap_servers, incidents.topics.telemetry, 3)
+    steps = [json.dumps({"run": HOSTILE, "step": step, "loss": 1.0 + step}).encode() for step in range(42)]
+    topics.write(
+        incidents.kafka.bootstrap_servers, incidents.topics.telemetry, [(b"", value, 2) for value in steps]
+    )
+    path = tmp_path / "evidence.png"
+    code, _, told = incidents("show", OPEN, "--plot", str(path))
+    assert code == 0, told
+    assert f"wrote {path}" in told
+    assert path.read_bytes().startswith(b"\x89PNG")
+    code, _, told = incidents("show", OPEN, "--plot", str(tmp_path / "no" / "such" / "folder.png"))
+    assert code == 2
+    assert "cannot be written" in told

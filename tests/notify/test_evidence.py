@@ -331,3 +331,17 @@ def test_not_measured_is_not_nan(log: Log) -> None:
     found = log.read(whole_model(5, at))
     assert np.isnan(found.curves[0].values[:4]).all()
     assert list(found.curves[0].measured) == [True] * 4 + [False] * 2
+
+
+def test_of_a_layer_that_no_longer_reports_the_whole_model_is_shown(log: Log) -> None:
+    for step in range(6):
+        at = log.add(
+            json.dumps(
+                {"run": "gpt", "step": step, "loss": 3.0, "layers": {"h.0": {"grad_norm": 1}}}
+            ).encode()
+        )
+    log.write()
+    evidence = (Evidence("readings_absent", 400.0, 10.0, 4.0, "missing_layer", "h.1", 2),)
+    of = incident(5, at, kind="partial_telemetry", layer="h.1", layers=("h.1",), evidence=evidence)
+    found = log.read(of)
+    assert (found.curves[0].statistic, found.curves[0].of, found.curves[0].expected) == ("loss", "", None)
