@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from anomaly.escapes import shown
 from anomaly.incidents.transition import Severity, Status, Transition
-from anomaly.notify.delivery import Delivery, Event
+from anomaly.notify.delivery import Delivery, Event, Page
 from anomaly.notify.entry import Entry, Outcome
 from anomaly.notify.links import Links
 from anomaly.notify.page import page_of, storm_page, test_page
 from anomaly.notify.routing import worst
+
+log = logging.getLogger(__name__)
 
 
 def single(
@@ -31,7 +35,7 @@ def single(
         dedup=entry.incident,
         event=event,
         transitions=(transition,),
-        page=page_of(transition, links, event, before, by),
+        page=_safe(lambda: page_of(transition, links, event, before, by), (transition,)),
         before=None if event is Event.PAGE else before,
         receipt=None if event is Event.PAGE else entry.receipt,
         picture=picture,
@@ -57,11 +61,23 @@ def gathered(
         dedup=storm,
         event=event,
         transitions=transitions,
-        page=storm_page(transitions, links, event, over),
+        page=_safe(lambda: storm_page(transitions, links, event, over), transitions),
         before=before,
         receipt=receipt,
         storm=storm,
     )
+
+
+def _safe(make: Callable[[], Page], transitions: Sequence[Transition]) -> Page:
+    """A page that cannot be written as it should be is a plain one: nobody must go unwarned for a word."""
+    try:
+        return make()
+    except Exception:
+        log.exception("no proper page of incident %s", transitions[0].incident)
+        first = transitions[0]
+        more = f" and {len(transitions) - 1} more" if len(transitions) > 1 else ""
+        title = f"[{worst(one.severity for one in transitions)}] {shown(first.run, 64)}: {shown(first.kind)}{more}"
+        return Page(title, (("incident", shown(first.incident)),), shown(first.advice), ())
 
 
 def trial(receiver: str, sample: Transition, key: str, links: Links) -> Delivery:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from anomaly.notify.desk import Surroundings
 
 AT_ONCE = 4
-"""Pages on their way at the same time, and as many deliveries of other kinds."""
+"""Pages on their way or not yet written down at the same time, and as many deliveries of other kinds."""
 
 ATTEMPT_SECONDS = 60.0
 """Longer than any receiver's own time-outs."""
@@ -45,10 +47,21 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """Who took it, and what it gave back."""
+    """Who took it, and what it gave back. Use it with ``with`` while that is written down: until then it has its place
+    among those on their way, so that while Kafka is away no more than a handful is told and not known to be.
+    """
 
     by: str
     receipt: str | None
+    place: asyncio.Semaphore
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.place.release()
 
 
 class Courier:
@@ -61,7 +74,9 @@ class Courier:
         self._check = shared.check
         self._clock = shared.clock
         self._sleep = shared.sleep
-        self._places = {True: asyncio.Semaphore(AT_ONCE), False: asyncio.Semaphore(AT_ONCE)}
+        self._places: dict[tuple[str, bool], asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(AT_ONCE)
+        )
         self._quiet_until = 0.0
 
     async def bring(self, delivery: Delivery, began: float, via: str | None = None) -> Brought:
@@ -70,16 +85,16 @@ class Courier:
         Raises the own receiver's `DeliveryError` where nobody took it.
         """
         stand_in = self._fallback
-        if via is not None and stand_in is not None and via == stand_in.name:
-            return await self._to(stand_in, delivery, began)
+        has_it = stand_in is not None and via == stand_in.name
+        mailbox = stand_in if has_it and stand_in is not None else self._own
         try:
-            brought = await self._to(self._own, delivery, began)
+            brought = await self._to(mailbox, delivery, began)
         except DeliveryError as error:
-            if stand_in is None or not delivery.event.wakes:
+            if has_it or stand_in is None or not delivery.event.wakes:
                 self._count("failed", delivery, error)
                 raise
             return await self._stand_in(stand_in, delivery, error)
-        self._metrics.deliveries.labels(self._own.name, "delivered").inc()
+        self._metrics.deliveries.labels(self._own.name, "fallback" if has_it else "delivered").inc()
         return brought
 
     async def _stand_in(self, stand_in: Mailbox, delivery: Delivery, first: DeliveryError) -> Brought:
@@ -99,11 +114,17 @@ class Courier:
     async def _to(self, mailbox: Mailbox, delivery: Delivery, began: float) -> Brought:
         deadline = began + mailbox.spec.deadline_seconds
 
+        place = self._places[mailbox.name, delivery.event.wakes]
+
         async def attempt() -> str | None:
             await self._leave_alone(mailbox, deadline)
-            async with self._places[delivery.event.wakes]:
+            await place.acquire()
+            try:
                 self._check()
                 receipt = await _attempt(mailbox, delivery)
+            except BaseException:
+                place.release()
+                raise
             self._metrics.failing.labels(mailbox.name).set(0)
             return receipt
 
@@ -111,7 +132,7 @@ class Courier:
             self._failed(mailbox, delivery, error, attempts)
 
         receipt = await retried(attempt, failed, lambda: deadline - self._clock(), self._sleep)
-        return Brought(mailbox.name, receipt)
+        return Brought(mailbox.name, receipt, place)
 
     async def _leave_alone(self, mailbox: Mailbox, deadline: float) -> None:
         """Wait as long as the receiver asked for; not if that is longer than there is time."""

@@ -21,7 +21,7 @@ from anomaly.incidents.actions import Action
 from anomaly.incidents.transition import Status, Transition
 from anomaly.metrics import NotifierMetrics
 from anomaly.notify import compose
-from anomaly.notify.courier import Brought, Courier, Mailbox
+from anomaly.notify.courier import Courier, Mailbox
 from anomaly.notify.decide import HELD_BACK, Decision, Reason, decide, decide_again
 from anomaly.notify.delivery import DeliveryError, Event
 from anomaly.notify.entry import Entry, Outcome
@@ -181,7 +181,7 @@ class Desk:
         try:
             await self.mailbox.receiver.refresh(deliveries)
             self.shared.metrics.failing.labels(self.name).set(0)
-        except DeliveryError as error:
+        except Exception as error:  # the next time is a minute away
             self.shared.metrics.failing.labels(self.name).set(1)
             log.warning("receiver %s: what is open could not be told again: %s", self.name, error)
 
@@ -212,16 +212,18 @@ class Desk:
         await self.shared.ledger.write(placed.partition, placed.entry)
         self.entries[placed.entry.incident] = placed
 
-    def settled(self, placed: Placed, event: Event, brought: Brought, written: float | None) -> Placed:
-        """The entry after `event` was acknowledged."""
+    def settled(
+        self, placed: Placed, event: Event, by: str, receipt: str | None, written: float | None
+    ) -> Placed:
+        """The entry after `event` was acknowledged, `by` whom and with which receipt."""
         entry = placed.entry
         told = msgspec.structs.replace(
             entry,
             pending=None,
             outcome=Outcome.DELIVERED,
             severity=entry.transition.severity if event.wakes else entry.severity,
-            receipt=brought.receipt if brought.receipt is not None else entry.receipt,
-            via=None if brought.by == self.name else brought.by,
+            receipt=receipt if receipt is not None else entry.receipt,
+            via=None if by == self.name else by,
         )
         if event is Event.RESOLVE and entry.is_open:  # by hand: what comes after is another page
             told = msgspec.structs.replace(
@@ -265,7 +267,8 @@ class Desk:
         except DeliveryError:
             await self.record(_with(placed, pending=None, outcome=Outcome.FAILED, paged_unix_seconds=began))
             return
-        await self.record(self.settled(placed, event, brought, written))
+        with brought:
+            await self.record(self.settled(placed, event, brought.by, brought.receipt, written))
 
     async def _picture(self, entry: Entry, event: Event) -> bytes | None:
         if self.shared.picture is None or not event.wakes or not self.mailbox.receiver.wants_picture:

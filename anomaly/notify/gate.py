@@ -1,6 +1,6 @@
 """How many pages a receiver gets: below the limit nothing waits, beyond it what comes is gathered into one page.
 
-Pure: `now` comes in, in seconds of any clock that goes forwards.
+Pure: `now` comes in, in seconds; a clock that was set back makes it forget, not wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Gate:
 
     def admits(self, run: str, now: float) -> bool:
         """Whether a page of `run` may go alone now. Changes nothing."""
-        recent = [of for at, of in self._pages if now - at < WINDOW_SECONDS]
+        recent = [of for at, of in self._pages if 0 <= now - at < WINDOW_SECONDS]
         return len(recent) < self._limit and recent.count(run) < RUN_PAGES
 
     def note(self, run: str, now: float) -> None:

@@ -31,6 +31,8 @@ from anomaly.topics import is_preflight
 POLL_MS = 200
 MOST_WAITING = 2_000
 """Transitions taken and not recorded yet; beyond that nothing is fetched."""
+LARGEST_BYTES = 512 << 10
+"""Of a transition: an entry that holds it must fit into the ledger. Ours are a few thousand."""
 COMMIT_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 5.0
 STOP_SECONDS = 2.0
@@ -190,6 +192,8 @@ class Lane:
             return
         try:
             transition = decode_transition(record.value or b"")
+            if len(transition.encode()) > LARGEST_BYTES:
+                raise ValueError(f"larger than {LARGEST_BYTES:,} bytes")
         except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, RecursionError) as error:
             log.error(
                 "%s, partition %d, offset %d is no transition: %r",

@@ -8,6 +8,7 @@ ledger, with its number, before it is sent: after a crash the same goes out unde
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,7 @@ import msgspec
 
 from anomaly.incidents.transition import Severity
 from anomaly.notify import compose
-from anomaly.notify.courier import Brought
-from anomaly.notify.delivery import DeliveryError, Event
+from anomaly.notify.delivery import Delivery, DeliveryError, Event
 from anomaly.notify.entry import Entry, Outcome
 from anomaly.notify.gate import GATHER_SECONDS, WINDOW_SECONDS
 
@@ -65,7 +65,7 @@ class Storms:
         """Page it together with others; return when that is recorded."""
         now = self._desk.shared.clock()
         storm = self._latest
-        if storm is None or now - storm.began >= JOIN_SECONDS:
+        if storm is None or not 0 <= now - storm.began < JOIN_SECONDS:
             storm = Storm(f"storm-{self._desk.name}-{int(now)}-{next(self._ordinals)}", now)
             self._latest = self._storms[storm.id] = storm
         self._desk.shared.metrics.gathered.labels(self._desk.name).inc()
@@ -175,10 +175,13 @@ class Storms:
         except DeliveryError:
             await asyncio.gather(*(desk.record(_failed(one)) for one in waiting))
         else:
-            brought = Brought(brought.by, None if desk.apart else brought.receipt or receipt)
-            settled = [desk.settled(one.placed, one.event, brought, one.written) for one in waiting]
-            await self._end_single_pages(waiting)
-            await asyncio.gather(*(desk.record(placed) for placed in settled))
+            with brought:
+                kept = None if desk.apart else brought.receipt or receipt
+                settled = [
+                    desk.settled(one.placed, one.event, brought.by, kept, one.written) for one in waiting
+                ]
+                await self._end_single_pages(waiting)
+                await asyncio.gather(*(desk.record(placed) for placed in settled))
         for one in waiting:
             if not one.done.done():
                 one.done.set_result(None)
@@ -194,8 +197,12 @@ class Storms:
             for one in waiting
             if one.alone is not None
         )
-        bring = (self._desk.courier.bring(delivery, began) for delivery in ends)
-        await asyncio.gather(*bring, return_exceptions=True)
+
+        async def end(delivery: Delivery) -> None:
+            with contextlib.suppress(DeliveryError), await self._desk.courier.bring(delivery, began):
+                pass
+
+        await asyncio.gather(*(end(delivery) for delivery in ends))
 
     def _members(self, storm: str) -> list[Entry]:
         entries = (placed.entry for placed in self._desk.entries.values())

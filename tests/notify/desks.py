@@ -72,10 +72,14 @@ class RememberingLedger:
         self.records: dict[bytes, tuple[int, bytes]] = {}
         self.writes = 0
         self.before: Callable[[int], None] = lambda _: None
+        self.away: asyncio.Event | None = None
+        """While it is there and not set no write is acknowledged."""
 
     async def write(self, partition: int, entry: Entry) -> None:
         self.writes += 1
         self.before(self.writes)
+        if self.away is not None:
+            await self.away.wait()
         self.records[entry.key] = (partition, entry.encode())
         await asyncio.sleep(0)
 

@@ -52,7 +52,8 @@ def test_an_incident_is_paged_updated_escalated_and_resolved_once_each(stage: St
                 await ready(notifier)
                 await stage.publish(incident(1))
                 await until("the page came", lambda: len(server.requests) == 1)
-                await stage.publish_raw(b"no transition")
+                for poison in (b"no transition", b"null", b"[]", *poisoned()):
+                    await stage.publish_raw(poison)
                 await stage.publish(
                     incident(1), incident(1, 1), incident(1, 2, severity=CRITICAL), over(1, 3)
                 )
@@ -61,7 +62,7 @@ def test_an_incident_is_paged_updated_escalated_and_resolved_once_each(stage: St
                 assert names == ["incident.page", "incident.update", "incident.escalate", "incident.resolve"]
                 assert keys(server) == [f"{1:016x}-{number}" for number in range(4)]
                 assert told(server)[2]["data"]["severity_before"] == "warning"
-                await until("the rest is decided", lambda: decided(notifier, "unreadable") == 1)
+                await until("the rest is decided", lambda: decided(notifier, "unreadable") == 6)
                 assert decided(notifier, "repeated") == 1
                 counts = notifier.metrics()
                 assert counts['anomaly_notify_deliveries_total{outcome="delivered",receiver="hook"}'] == 4
@@ -77,6 +78,16 @@ def test_an_incident_is_paged_updated_escalated_and_resolved_once_each(stage: St
             assert (f"hook\x00{1:016x}".encode(), None) in await stage.ledger()  # over, and forgotten
 
     play(stage, whole)
+
+
+def poisoned() -> list[bytes]:
+    """Transitions that nobody can encode again, that are none, or that are too large."""
+    sound = incident(5).encode()
+    return [
+        sound.replace(b'"run":"run-5"', b'"run":"\\ud800"'),
+        sound.replace(b'"evidence":[', b'"evidence":[7,'),
+        sound.replace(b'"summary":"', b'"summary":"' + b"x" * 600_000),
+    ]
 
 
 def scrape(notifier: NotifierProcess) -> str:
