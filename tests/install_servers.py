@@ -178,7 +178,9 @@ def _install_packages() -> None:
         return
     print(f"installing {' '.join(missing)} with apt-get")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
+    # One by one: a package that this system does not have must not keep the others away.
+    installs = [["install", "-y", "-qq", "--no-install-recommends", package] for package in missing]
+    for step in (["update", "-qq"], *installs):
         run = subprocess.run(
             [*apt_get, *step],
             env=environment,
@@ -188,7 +190,7 @@ def _install_packages() -> None:
             check=False,
         )
         if run.returncode != 0:
-            print(f"apt-get {step[0]} failed: {(run.stdout + run.stderr)[-2000:]}")
+            print(f"apt-get {' '.join(step)} failed: {(run.stdout + run.stderr)[-2000:]}")
     _say_which_ports_are_taken(missing)
 
 

@@ -91,6 +91,8 @@ def _ranks(state: RunState) -> int:
 
 
 def _of_incidents(incidents: Collection[OpenIncident]) -> dict[str, Any]:
+    if not incidents:
+        return {}  # as most runs at most times
     opened: dict[tuple[str, str], float] = {}
     for one in incidents:
         if one.opened_time is not None:
