@@ -16,17 +16,18 @@ from aiokafka import TopicPartition
 from anomaly.errors import AnomalyError
 from anomaly.incidents import Source, Transition
 from anomaly.notify.gathering import Gathered
+from anomaly.notify.wanted import before_and_after
 from anomaly.notify.window import Window, window_of
 from anomaly.reading import TopicReader
 
-BEFORE = 200
-"""Steps of the run before the onset that are looked for."""
 AFTER = 60
-"""And after the last step of the incident."""
+"""Steps of the run after the last of the incident that are looked for."""
 FIRST_BLOCK = 256
-LARGEST_BLOCK = 65_536
+LARGEST_BLOCK = 8_192
 LAYOUT_SECONDS = 90.0
 FARTHER = 8
+LAYOUTS_SHARE = 0.5
+"""Of a budget, after which a layout is looked for in place of more records: without it none can be read."""
 
 
 class EvidenceMissingError(AnomalyError):
@@ -42,8 +43,8 @@ class Budget(NamedTuple):
     """Of all runs in the partition."""
 
 
-FOR_A_PAGE = Budget(1.0, 32 << 20, 100_000)
-FOR_A_PERSON = Budget(30.0, 256 << 20, 2_000_000)
+FOR_A_PAGE = Budget(1.2, 128 << 20, 200_000)
+FOR_A_PERSON = Budget(30.0, 1 << 30, 2_000_000)
 
 
 async def read_evidence(
@@ -67,11 +68,13 @@ async def read_evidence(
     start, end = starts[partition], ends[partition]
     _check(topic, source, start, end)
     gathered = Gathered(transition)
-    look = _Look(reader, partition, gathered, budget, clock)
+    lasted = int(transition.step - transition.first_step)  # in steps, of which each may be a reading
+    before, _ = before_and_after(transition, lasted)
+    look = _Look(reader, partition, gathered, before, budget, clock)
     await look.back(start, source.offset)
     await look.on(source.offset, end)
     await look.layouts(start)
-    notes = () if len(gathered.before) >= BEFORE or gathered.begins else look.notes(start)
+    notes = () if look.has_enough else look.notes(start)
     found = window_of(transition, gathered.plan, gathered.pieces(), notes)
     if found is not None:
         return found
@@ -103,18 +106,33 @@ class _Look:
         reader: TopicReader,
         partition: TopicPartition,
         gathered: Gathered,
+        before: int,
         budget: Budget,
         clock: Callable[[], float],
     ) -> None:
         self._reader, self._partition, self._gathered = reader, partition, gathered
         self._clock, self._until, self._budget = clock, clock() + budget.seconds, budget
+        self._before = before
         self._bytes = self._records = self._lowest = 0
+        self._hurried = False
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether what was before the onset is all there, as far as it is shown."""
+        return self._gathered.begins or len(self._gathered.before) >= self._before
 
     @property
     def spent(self) -> bool:
         """Whether no more may be read."""
-        late = self._clock() >= self._until
-        return late or self._bytes > self._budget.bytes or self._records > self._budget.records
+        return self._spent_to(1.0)
+
+    def _spent_to(self, share: float) -> bool:
+        left = self._until - self._clock()
+        return (
+            left <= (1 - share) * self._budget.seconds
+            or self._bytes > share * self._budget.bytes
+            or self._records > share * self._budget.records
+        )
 
     async def back(self, start: int, source: int) -> None:
         """The source, and from it back. `start` is the partition's first offset."""
@@ -127,13 +145,17 @@ class _Look:
                 "this run: it was not readable, or the topic was made anew"
             )
         while self._lowest > start and not self.spent:
-            high, self._lowest = self._lowest, max(start, self._lowest - size)
-            oldest = await self._read(self._lowest, high, gathered.take)
-            if gathered.begins or len(gathered.before) >= BEFORE:
+            high, low = self._lowest, max(start, self._lowest - size)
+            oldest = await self._read(low, high, gathered.take)
+            if self.spent:
+                gathered.forget(low, high)  # or the steps before what was read last would be missing
+                break
+            self._lowest, size = low, min(size * 4, LARGEST_BLOCK)
+            if self.has_enough or (oldest is not None and gathered.is_quiet(oldest)):
                 return
-            if oldest is not None and gathered.is_quiet(oldest):
-                return
-            size = min(size * 4, LARGEST_BLOCK)
+            if gathered.lacks_layouts and self._spent_to(LAYOUTS_SHARE):
+                break
+        self._hurried = self._lowest > start
 
     async def on(self, source: int, end: int) -> None:
         """From the source on."""
@@ -162,7 +184,7 @@ class _Look:
         """What the reader of a picture should know of what is not on it."""
         if self._lowest <= start and start > 0:
             return ("earlier telemetry is no longer kept",)
-        return ("there was no time to read more",) if self.spent else ()
+        return ("there was no time to read more",) if self._hurried else ()
 
     async def _read(self, low: int, high: int, take: Callable[[Any], None]) -> int | None:
         """Read these offsets; return the time of the first, in milliseconds."""

@@ -91,6 +91,11 @@ class Gathered:
         if (record.value or b"")[1:2] == _LAYOUT_TAG:
             self._message(record)
 
+    def forget(self, low: int, high: int) -> None:
+        """Drop what was kept of these offsets."""
+        for offset in [offset for offset in self._found if low <= offset < high]:
+            del self._found[offset]
+
     def resolve(self) -> None:
         """Keep of the messages whose layout is known what is needed alone."""
         for offset, each in list(self._found.items()):

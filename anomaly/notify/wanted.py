@@ -13,6 +13,8 @@ from anomaly.records import MILLIONTHS, NOT_MEASURED_BITS, Layout, StepMessage
 
 MAX_LAYERS_KEPT = 2000
 """Of a layout with more, those around the suspects, and some of all the others."""
+MAX_READINGS = 600
+LEAST_BEFORE, LEAST_AFTER = 48, 16
 GAIN, GAIN_PARTS = "residual_gain", ("act_rms", "act_in_rms")
 _INSTEAD_OF_MODEL = ("loss", "grad_norm_total", "lr", "step_seconds")
 _INSTEAD_OF_LAYER = ("grad_norm", "act_rms", "update_ratio", "weight_norm")
@@ -103,6 +105,14 @@ def _over(values: NDArray[np.float32], by: NDArray[np.float32]) -> NDArray[np.fl
     absent = ~(measured(values) & measured(by))
     ratio.view(np.uint32)[absent] = NOT_MEASURED_BITS
     return ratio
+
+
+def before_and_after(transition: Transition, lasted: int) -> tuple[int, int]:
+    """Readings to show before the onset and from it on: more of what `lasted` long, few where one step says it all."""
+    if transition.kind.startswith("nonfinite"):
+        lasted = 0
+    before = min(max(2 * lasted, LEAST_BEFORE), MAX_READINGS // 3)
+    return before, min(max(2 * lasted, LEAST_AFTER), MAX_READINGS - before)
 
 
 def rows_of(names: Sequence[str], suspects: Sequence[str], most: int) -> list[int]:

@@ -12,15 +12,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents import KINDS, Transition
-from anomaly.notify.wanted import GAIN, MAX_LAYERS_KEPT, Bools, Piece, Plan, measured, rows_of
+from anomaly.incidents import Transition
+from anomaly.notify.wanted import (
+    GAIN,
+    MAX_LAYERS_KEPT,
+    Bools,
+    Piece,
+    Plan,
+    before_and_after,
+    measured,
+    rows_of,
+)
 from anomaly.records import NOT_MEASURED_BITS
 from anomaly.signals import LAYER_SIGNALS, MODEL_SIGNALS
 
 MAX_ROWS = 24
 MAX_RANKS_KEPT = 32
-MAX_READINGS = 600
-LEAST_BEFORE, LEAST_AFTER = 48, 16
 MAX_CURVES = 2
 _NO_LEVEL = ("speed",)
 """Detectors whose numbers are not of the statistic itself."""
@@ -152,14 +159,10 @@ def _ranks_shown(by_rank: dict[int, OfRank], suspects: Sequence[int]) -> list[in
 
 
 def _cut(steps: list[float], transition: Transition) -> list[float]:
-    """The readings around the onset: more where an incident goes on for long, few where one step says it all."""
+    """The readings around the onset."""
     onset = int(np.searchsorted(steps, transition.first_step))
     lasted = int(np.searchsorted(steps, transition.step)) - onset
-    known = KINDS.get(transition.kind)
-    if known is not None and known.name.startswith("nonfinite"):
-        lasted = 0
-    before = min(max(2 * lasted, LEAST_BEFORE), MAX_READINGS // 3)
-    after = min(max(2 * lasted, LEAST_AFTER), MAX_READINGS - before)
+    before, after = before_and_after(transition, lasted)
     return steps[max(0, onset - before) : onset + after]
 
 
