@@ -8,7 +8,7 @@ Formula, for series i, at every STRIDE-th reading, z_i that of kernel.py (deviat
     jump_i  = min(|z_i - z_i of the sample before|, CLIP)       a level that has moved jumps once
     m_i    += (jump_i - m_i) / max(SAMPLES, samples so far)     1.1 on average in calm series
     second  = the largest m of the others;  middle = their median
-    needed  = max(LEAST_JUMP, 1.6 second, 2.5 middle, 1.4 tail_i)
+    needed  = max(LEAST_JUMP, 2 second, 3.2 middle, 1.8 tail_i)
     ratio   = m_i / needed                                      from SAMPLES samples on
 
 A ratio of 1 or more is an alarm.  tail_i: the largest m_i before, taken over every so often: a series that was always
@@ -31,11 +31,11 @@ STRIDE: Final = 4
 SAMPLES: Final = 24
 """Samples that count."""
 CLIP: Final = 10.0
-LEAST_JUMP: Final = 3.5
-"""Deviations, on average, three times what calm series show."""
-PER_SECOND: Final = 1.6
-PER_MIDDLE: Final = 2.5
-TAIL_FACTOR: Final = 1.4
+LEAST_JUMP: Final = 4.5
+"""Deviations, on average, four times what calm series show."""
+PER_SECOND: Final = 2.0
+PER_MIDDLE: Final = 3.2
+TAIL_FACTOR: Final = 1.8
 TAIL_KEPT: Final = 0.98
 LEAST: Final = 3
 """Series; fewer tell nothing of each other."""

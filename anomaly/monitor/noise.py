@@ -18,6 +18,7 @@ from detectors.unsteady import SAMPLES, STRIDE, Unsteady
 LEARNING_READINGS = 128
 """Between two times that the chart takes what it saw as usual."""
 _LEARNED = "noise.learned"
+_SEEN = "noise.seen"
 
 
 def note_noise(state: RunState) -> None:
@@ -42,9 +43,13 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         state.history.known[_LEARNED] = float(state.readings)
         chart.learn()
     ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / caution(state)
+    before = state.history.known.pop(_SEEN, -1.0)
     if ratio < 1:
         return []
     slot = int(slots[found.series])
+    state.history.known[_SEEN] = float(slot)
+    if before != slot:  # noise that has grown is there at the next look as well
+        return []
     layer = state.table.layer_name(slot) or ""
     reading = state.slab.describe(slot)
     first_step = onset_step(state, STRIDE * SAMPLES // 2, moment)

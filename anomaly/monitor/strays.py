@@ -77,12 +77,12 @@ def _judged(
         return []
     slot = int(kin.slots[found.series])
     layer = state.table.layer_name(slot) or ""
-    reading = state.slab.describe(slot)
+    level = 2.0 ** float(now[found.series])  # the last reading may have left this series out
     first_step = onset_step(state, state.history.taken - anchors.older, moment)
     evidence = Evidence(
         signal,
-        reading.value,
-        reading.value / 2.0**found.excess,
+        level,
+        level / 2.0**found.excess,
         ratio,
         "stray",
         layer=layer,
