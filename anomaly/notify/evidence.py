@@ -19,6 +19,7 @@ from anomaly.notify.gathering import Gathered
 from anomaly.notify.wanted import before_and_after
 from anomaly.notify.window import Window, window_of
 from anomaly.reading import TopicReader
+from anomaly.records import Layout
 
 AFTER = 60
 """Steps of the run after the last of the incident that are looked for."""
@@ -52,9 +53,10 @@ async def read_evidence(
     topic: str,
     transition: Transition,
     budget: Budget,
+    layouts: dict[bytes, Layout] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Window:
-    """What was measured around an incident. `clock` is in seconds.
+    """What was measured around an incident. `layouts` are kept from one look to the next; `clock` is in seconds.
 
     Raises `EvidenceMissingError` where there is nothing to show, and as `TopicReader` does.
     """
@@ -67,7 +69,7 @@ async def read_evidence(
     starts, ends = await reader.since([partition], 0.0), await reader.ends([partition])
     start, end = starts[partition], ends[partition]
     _check(topic, source, start, end)
-    gathered = Gathered(transition)
+    gathered = Gathered(transition, {} if layouts is None else layouts)
     lasted = int(transition.step - transition.first_step)  # in steps, of which each may be a reading
     before, _ = before_and_after(transition, lasted)
     look = _Look(reader, partition, gathered, before, budget, clock)

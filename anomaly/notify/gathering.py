@@ -21,13 +21,16 @@ _Found = StepMessage | Piece
 
 
 class Gathered:
-    """The records of one run around an incident. A forked run's parent tells what was before the fork."""
+    """The records of one run around an incident. A forked run's parent tells what was before the fork.
 
-    def __init__(self, transition: Transition) -> None:
+    `layouts` are those known already, by their hashes; what is found is added to them.
+    """
+
+    def __init__(self, transition: Transition, layouts: dict[bytes, Layout]) -> None:
         self.plan = plan_of(transition)
         self._of, self._fork = transition, Fork("", "", 0)
         self._names: tuple[str, ...] = (transition.run,)
-        self._layouts: dict[bytes, Layout] = {}
+        self._layouts = layouts
         self._found: dict[int, _Found] = {}
         """By offset: a message whose layout is not known yet, else what is needed of it."""
         self._newest: dict[int, float] = {}

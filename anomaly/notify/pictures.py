@@ -12,9 +12,13 @@ from anomaly.incidents import Transition
 from anomaly.notify.evidence import FOR_A_PAGE, Budget, EvidenceMissingError, read_evidence
 from anomaly.notify.picture import draw
 from anomaly.reading import SMALL_FETCH, TopicReader
+from anomaly.records import Layout
 
 PAGE_SECONDS = 2.0
 """A page waits no longer for its picture; the budget of reading leaves the rest to drawing."""
+
+LAYOUTS = 64
+"""Remembered from page to page: runs of one model share theirs, and in a storm that is most of the reading."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class Pictures:
     ) -> None:
         self._connection, self._telemetry = connection, telemetry
         self._budget, self._seconds = budget, seconds
+        self._layouts: dict[bytes, Layout] = {}
         self._thread = ThreadPoolExecutor(1, "pictures")
 
     async def of(self, transition: Transition) -> bytes | None:
@@ -58,14 +63,23 @@ class Pictures:
 
     def _made(self, transition: Transition) -> bytes:
         """Reads and draws in a loop of its own: the notifier's serves its receivers meanwhile."""
-        return asyncio.run(picture_of(self._connection, self._telemetry, transition, self._budget))
+        if len(self._layouts) > LAYOUTS:
+            self._layouts.clear()
+        making = picture_of(self._connection, self._telemetry, transition, self._budget, self._layouts)
+        return asyncio.run(making)
 
 
-async def picture_of(connection: Connection, telemetry: str, transition: Transition, budget: Budget) -> bytes:
+async def picture_of(
+    connection: Connection,
+    telemetry: str,
+    transition: Transition,
+    budget: Budget,
+    layouts: dict[bytes, Layout] | None = None,
+) -> bytes:
     """The evidence of an incident as PNG.
 
     Raises `EvidenceMissingError` where there is nothing to show, and as `TopicReader` does.
     """
     async with TopicReader(connection, SMALL_FETCH) as reader:
-        window = await read_evidence(reader, telemetry, transition, budget)
+        window = await read_evidence(reader, telemetry, transition, budget, layouts)
     return draw(transition, window)

@@ -119,10 +119,12 @@ class Log:
         finally:
             await producer.stop()
 
-    def read(self, of: Transition, budget: Budget = FOR_A_PERSON) -> Window:
+    def read(
+        self, of: Transition, budget: Budget = FOR_A_PERSON, layouts: dict[bytes, Layout] | None = None
+    ) -> Window:
         async def found() -> Window:
             async with TopicReader(Connection(self.kafka.bootstrap_servers)) as reader:
-                return await read_evidence(reader, self.topic, of, budget)
+                return await read_evidence(reader, self.topic, of, budget, layouts)
 
         return asyncio.run(found())
 
@@ -176,6 +178,7 @@ def test_a_layout_that_is_nowhere_is_the_reason_for_no_picture(log: Log) -> None
     log.write()
     with pytest.raises(EvidenceMissingError, match="the layout of this run's records was not found"):
         log.read(incident(3, at))
+    assert log.read(incident(3, at), layouts={LAYOUT.hash: LAYOUT}).steps == [3.0]
 
 
 def test_json_records_do_with_names_that_json_escapes_and_values_that_are_sparse(log: Log) -> None:

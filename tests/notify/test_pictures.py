@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,8 @@ from anomaly.connection import Connection
 from anomaly.notify.pictures import Pictures
 from anomaly.records import LayoutMessage
 from tests.conftest import Kafka
+from tests.notify.stage import Stage, play, until
+from tests.notify.test_email import Mailbox, mail_server
 from tests.notify.test_evidence import LAYOUT, Log, compact, incident
 
 
@@ -23,6 +29,14 @@ def of(pictures: Pictures, step: int, source: int) -> bytes | None:
             pictures.close()
 
     return asyncio.run(made())
+
+
+def came(mailbox: Mailbox, before: int) -> bool:
+    return len(mailbox.mails) > before
+
+
+def pictures_of(mail: EmailMessage) -> list[bytes]:
+    return [part.get_content() for part in mail.walk() if part.get_content_type() == "image/png"]
 
 
 def test_a_page_gets_its_picture(kafka: Kafka) -> None:
@@ -55,3 +69,35 @@ def test_what_takes_too_long_is_left_out(kafka: Kafka, caplog: pytest.LogCapture
     log = Log(kafka)
     assert of(Pictures(Connection(kafka.bootstrap_servers), log.topic, seconds=0.0), 3, 7) is None
     assert "no picture within 0 s" in caplog.text
+
+
+@pytest.mark.kafka("apache")
+def test_a_mail_of_the_notifier_brings_the_picture_of_what_telemetry_holds(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    stage, log = Stage(kafka.bootstrap_servers, kafka.prefix, tmp_path), Log(kafka)
+    log.add(codec.encode_layout(LayoutMessage("gpt", LAYOUT)))
+    at = [log.add(compact(step)) for step in range(60)][-1]
+    log.write()
+
+    async def whole() -> None:
+        with mail_server(None) as (mailbox, port):
+            stage.configure(
+                f'[[receivers]]\nname = "mail"\ntype = "email"\nhost = "127.0.0.1"\nport = {port}\n'
+                'security = "none"\nfrom = "anomaly@lab.example"\nto = ["on-call@lab.example"]\n'
+            )
+            with stage.notifier() as notifier:
+                await asyncio.to_thread(notifier.wait_ready)
+                for number in range(4):  # a machine that is busy may leave the first page without
+                    now = time.time()
+                    one = incident(
+                        59, at, incident=f"{number:016x}", opened_unix_seconds=now, updated_unix_seconds=now
+                    )
+                    await stage.publish(one)
+                    await until("a mail came", partial(came, mailbox, number))
+                    if pictures_of(mailbox.mails[-1]):
+                        break
+                assert notifier.terminate() < 10
+        assert [png[:4] for png in pictures_of(mailbox.mails[-1])] == [b"\x89PNG"], notifier.text
+
+    play(stage, whole)
