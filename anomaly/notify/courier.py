@@ -12,16 +12,14 @@ import traceback
 from collections import defaultdict
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 
 from anomaly.notify.delivery import Delivery, DeliveryError, Event, Receiver
+from anomaly.notify.office import Office
 from anomaly.notify.retry import retried
 from anomaly.settings_receivers import ReceiverSpec
-
-if TYPE_CHECKING:
-    from anomaly.notify.desk import Surroundings
 
 AT_ONCE = 4
 """Pages on their way or not yet written down at the same time, and as many deliveries of other kinds."""
@@ -67,13 +65,13 @@ class Brought:
 class Courier:
     """Delivers for one receiver, and to its fallback where that has to stand in."""
 
-    def __init__(self, own: Mailbox, fallback: Mailbox | None, shared: Surroundings) -> None:
+    def __init__(self, own: Mailbox, fallback: Mailbox | None, office: Office) -> None:
         self._own = own
         self._fallback = fallback
-        self._metrics = shared.metrics
-        self._check = shared.check
-        self._clock = shared.clock
-        self._sleep = shared.sleep
+        self._metrics = office.metrics
+        self._check = office.check
+        self._clock = office.clock
+        self._sleep = office.sleep
         self._places: dict[tuple[str, bool], asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(AT_ONCE)
         )

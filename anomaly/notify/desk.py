@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from anomaly.incidents.action_book import ActionBook
 from anomaly.incidents.actions import Action
 from anomaly.incidents.transition import Status, Transition
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify import compose
 from anomaly.notify.courier import Courier, Mailbox
 from anomaly.notify.decide import HELD_BACK, Decision, Reason, decide, decide_again
 from anomaly.notify.delivery import DeliveryError, Event
 from anomaly.notify.entry import Entry, Outcome
 from anomaly.notify.gate import Gate
-from anomaly.notify.links import Links
-from anomaly.notify.routing import Routes
+from anomaly.notify.office import Office, Placed
 from anomaly.notify.storm import Storms
 
 FORGET_SECONDS = 14 * 86_400
@@ -38,51 +34,14 @@ TRY_AGAIN_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
-Picture = Callable[[Transition], Awaitable[bytes | None]]
-
-
-class Book(Protocol):
-    """Where entries are written."""
-
-    async def write(self, partition: int, entry: Entry) -> None:
-        """Return once it is acknowledged."""
-
-    async def forget(self, partition: int, receiver: str, incident: str) -> None:
-        """The same for its tombstone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An entry and its partition."""
-
-    partition: int
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all desks share."""
-
-    ledger: Book
-    actions: ActionBook
-    routes: Routes
-    links: Links
-    metrics: NotifierMetrics
-    check: Callable[[], None]
-    """Raises where another notifier may have gone on; asked before anything leaves."""
-    picture: Picture | None = None
-    clock: Callable[[], float] = time.time
-    """Unix seconds."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
 
 class Desk:
     """See the module."""
 
-    def __init__(self, mailbox: Mailbox, fallback: Mailbox | None, shared: Surroundings) -> None:
+    def __init__(self, mailbox: Mailbox, fallback: Mailbox | None, office: Office) -> None:
         self.mailbox = mailbox
-        self.shared = shared
-        self.courier = Courier(mailbox, fallback, shared)
+        self.office = office
+        self.courier = Courier(mailbox, fallback, office)
         self.gate = Gate(mailbox.spec.pages_per_minute)
         self.entries: dict[str, Placed] = {}
         self.apart = mailbox.receiver.refresh_seconds is not None
@@ -134,9 +93,9 @@ class Desk:
         """Deal with one transition; return when that is recorded. `written` is its record's time."""
         placed = self.entries.get(transition.incident)
         entry = None if placed is None else placed.entry
-        now = self.shared.clock()
-        holding = self.shared.actions.holding(transition, now)
-        decision = decide(transition, entry, holding, self.shared.routes.routed(transition, self.name, now))
+        now = self.office.clock()
+        holding = self.office.actions.holding(transition, now)
+        decision = decide(transition, entry, holding, self.office.routes.routed(transition, self.name, now))
         self._count(decision.reason)
         if decision.reason is Reason.REPEATED:
             return
@@ -153,7 +112,7 @@ class Desk:
 
     def due(self) -> list[str]:
         """The incidents of which something is to be told though no transition came."""
-        now = self.shared.clock()
+        now = self.office.clock()
         return [
             incident
             for incident, placed in self.entries.items()
@@ -163,7 +122,7 @@ class Desk:
     async def look_again(self, incident: str) -> None:
         """Tell what people, the hour or a receiver that is back have changed."""
         placed = self.entries.get(incident)
-        decision = None if placed is None else self._again(placed.entry, self.shared.clock())
+        decision = None if placed is None else self._again(placed.entry, self.office.clock())
         if placed is not None and decision is not None and decision.event is not None:
             self._count(decision.reason)
             await self._tell(placed, decision.event, None)
@@ -177,12 +136,12 @@ class Desk:
         ]
         if not open_:
             return
-        deliveries = [compose.single(entry, Event.UPDATE, self.shared.links) for entry in open_]
+        deliveries = [compose.single(entry, Event.UPDATE, self.office.links) for entry in open_]
         try:
             await self.mailbox.receiver.refresh(deliveries)
-            self.shared.metrics.failing.labels(self.name).set(0)
+            self.office.metrics.failing.labels(self.name).set(0)
         except Exception as error:  # the next time is a minute away
-            self.shared.metrics.failing.labels(self.name).set(1)
+            self.office.metrics.failing.labels(self.name).set(1)
             log.warning("receiver %s: what is open could not be told again: %s", self.name, error)
 
     async def forget(self, committed: Mapping[int, int], busy: Container[str] = ()) -> None:
@@ -190,7 +149,7 @@ class Desk:
 
         Those of `busy` incidents stay.
         """
-        now = self.shared.clock()
+        now = self.office.clock()
         gone = [
             placed
             for incident, placed in self.entries.items()
@@ -203,13 +162,13 @@ class Desk:
         ]
         for placed in gone:
             if self.entries.get(placed.entry.incident) is placed:  # else something came of it meanwhile
-                await self.shared.ledger.forget(placed.partition, self.name, placed.entry.incident)
+                await self.office.ledger.forget(placed.partition, self.name, placed.entry.incident)
                 self.entries.pop(placed.entry.incident, None)
 
     async def record(self, placed: Placed) -> None:
         """Write the entry down, and only then know it."""
-        self.shared.check()
-        await self.shared.ledger.write(placed.partition, placed.entry)
+        self.office.check()
+        await self.office.ledger.write(placed.partition, placed.entry)
         self.entries[placed.entry.incident] = placed
 
     def settled(
@@ -235,11 +194,11 @@ class Desk:
                 round=entry.round + 1,
             )
         if written is not None:
-            self.shared.metrics.seconds.observe(max(self.shared.clock() - written, 0.0))
+            self.office.metrics.seconds.observe(max(self.office.clock() - written, 0.0))
         return replace(placed, entry=told)
 
     async def _tell(self, placed: Placed, event: Event, written: float | None) -> None:
-        now, entry = self.shared.clock(), placed.entry
+        now, entry = self.office.clock(), placed.entry
         stormy = entry.storm is not None and entry.severity is not None and not self.apart
         if event is Event.PAGE:
             placed = _with(placed, storm=None, number=0, receipt=None, via=None)
@@ -258,9 +217,9 @@ class Desk:
 
     async def _send(self, placed: Placed, event: Event, written: float | None = None) -> None:
         entry = placed.entry
-        began = entry.paged_unix_seconds if event.wakes and entry.paged_unix_seconds else self.shared.clock()
+        began = entry.paged_unix_seconds if event.wakes and entry.paged_unix_seconds else self.office.clock()
         delivery = compose.single(
-            entry, event, self.shared.links, by=self._by(entry), picture=await self._picture(entry, event)
+            entry, event, self.office.links, by=self._by(entry), picture=await self._picture(entry, event)
         )
         try:
             brought = await self.courier.bring(delivery, began, entry.via)
@@ -271,11 +230,11 @@ class Desk:
             await self.record(self.settled(placed, event, brought.by, brought.receipt, written))
 
     async def _picture(self, entry: Entry, event: Event) -> bytes | None:
-        if self.shared.picture is None or not event.wakes or not self.mailbox.receiver.wants_picture:
+        if self.office.picture is None or not event.wakes or not self.mailbox.receiver.wants_picture:
             return None
         try:
             async with asyncio.timeout(PICTURE_SECONDS):
-                return await self.shared.picture(entry.transition)
+                return await self.office.picture(entry.transition)
         except Exception as error:  # a page without a picture is a page
             log.warning("no picture of incident %s: %r", entry.incident, error)
             return None
@@ -285,14 +244,14 @@ class Desk:
             pause = max(TRY_AGAIN_SECONDS, self.mailbox.spec.deadline_seconds)
             if now - (entry.paged_unix_seconds or 0.0) < pause:
                 return None
-        holding = self.shared.actions.holding(entry.transition, now)
-        return decide_again(entry, holding, self.shared.routes.routed(entry.transition, self.name, now))
+        holding = self.office.actions.holding(entry.transition, now)
+        return decide_again(entry, holding, self.office.routes.routed(entry.transition, self.name, now))
 
     def _by(self, entry: Entry) -> str | None:
         """Who resolved it by hand."""
         if entry.transition.status is Status.RESOLVED:
             return None
-        holding = self.shared.actions.holding(entry.transition, self.shared.clock())
+        holding = self.office.actions.holding(entry.transition, self.office.clock())
         return next((one.who for one in holding if one.action in (Action.RESOLVE, Action.FALSE_ALARM)), None)
 
     def _is_closed(self, entry: Entry) -> bool:
@@ -300,7 +259,7 @@ class Desk:
         return entry.is_over and (entry.storm is None or self.apart or self.storms.is_over(entry.storm))
 
     def _count(self, reason: Reason) -> None:
-        self.shared.metrics.decisions.labels(self.name, reason).inc()
+        self.office.metrics.decisions.labels(self.name, reason).inc()
 
 
 def _with(placed: Placed, **changes: object) -> Placed:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,7 @@ from anomaly.notify.desk import Desk
 from anomaly.notify.ledger import Ledger
 from anomaly.notify.one_owner import one_owner
 from anomaly.notify.progress import Progress
+from anomaly.notify.queues import Queues, ended
 from anomaly.topics import is_preflight
 
 POLL_MS = 200
@@ -73,9 +73,7 @@ class Lane:
         self._committed: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         """Of the partitions when they became ours; until something is fetched nothing else says it."""
-        self._queues: dict[str, deque[Callable[[], Awaitable[None]]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: BaseException | None = None
+        self._queues = Queues()
         self._paused = False
         self._consumer = AIOKafkaConsumer(
             **kafka_options(connection),
@@ -106,7 +104,7 @@ class Lane:
             await self._consumer.stop()
 
     async def _consume(self) -> None:
-        while self._failure is None:
+        while self._queues.failure is None:
             if self._taken_over != self._assignments:
                 await self._take_over()
             self._hold_back()
@@ -117,20 +115,14 @@ class Lane:
                 for record in records:
                     self._accept(tp.partition, record)
             self._gauge()
-        raise self._failure
+        raise self._queues.failure
 
     async def _revoked(self) -> None:
         """Let what is on its way arrive, for a moment; the rest is whoever's the partitions are next."""
         self.settled = False
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._queues.stop(STOP_SECONDS)
         await self._desk.storms.stop()
         await self._commit()
-        self._queues.clear()
         self._committed = {}
         self._progress.begin({})
 
@@ -166,9 +158,9 @@ class Lane:
         known = sum(len(each) for each in found.values())
         log.info("receiver %s: follows the incidents; %d are known", self._desk.name, known)
         for incidents, work in self._desk.unfinished():
-            task = self._start(work())
+            task = self._queues.start(work())
             for incident in incidents:
-                self._enqueue(incident, partial(_ended_of, task))
+                self._queues.add(incident, partial(ended, task))
 
     async def _positions(self, assigned: list[TopicPartition]) -> dict[int, int]:
         """Where to go on. What was never committed is at once, so that no restart moves it."""
@@ -202,10 +194,10 @@ class Lane:
                 record.offset,
                 error,
             )
-            self._desk.shared.metrics.decisions.labels(self._desk.name, Reason.UNREADABLE).inc()
+            self._desk.office.metrics.decisions.labels(self._desk.name, Reason.UNREADABLE).inc()
             self._progress.done(partition, record.offset)
             return
-        self._enqueue(
+        self._queues.add(
             transition.incident,
             partial(self._deal_with, transition, partition, record.offset, record.timestamp / 1000.0),
         )
@@ -213,33 +205,6 @@ class Lane:
     async def _deal_with(self, transition: Transition, partition: int, offset: int, written: float) -> None:
         await self._desk.take(partition, offset, transition, written)
         self._progress.done(partition, offset)
-
-    def _enqueue(self, incident: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` after all that waits for the same incident."""
-        queue = self._queues.get(incident)
-        if queue is not None:
-            queue.append(work)
-            return
-        self._queues[incident] = deque([work])
-        self._start(self._work_off(incident))
-
-    async def _work_off(self, incident: str) -> None:
-        queue = self._queues[incident]
-        while queue:
-            await queue[0]()
-            queue.popleft()
-        del self._queues[incident]
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = self._failure or task.exception()
 
     def _hold_back(self) -> None:
         """Fetch nothing while too much waits; polling goes on, or Kafka would take us for dead."""
@@ -277,7 +242,7 @@ class Lane:
             if self.settled:
                 for incident in self._desk.due():
                     if incident not in self._queues:
-                        self._enqueue(incident, partial(self._desk.look_again, incident))
+                        self._queues.add(incident, partial(self._desk.look_again, incident))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -290,11 +255,7 @@ class Lane:
         for at, position in done.items():
             seen = self._consumer.highwater(TopicPartition(self._topic, at)) or 0
             lag += max(seen, self._ends.get(at, 0)) - position
-        self._desk.shared.metrics.lag.labels(self._desk.name).set(max(lag, 0))
-
-
-async def _ended_of(task: asyncio.Task[None]) -> None:
-    await asyncio.wait((task,))
+        self._desk.office.metrics.lag.labels(self._desk.name).set(max(lag, 0))
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

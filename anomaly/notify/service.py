@@ -15,11 +15,12 @@ from anomaly.health import Health
 from anomaly.metrics import NotifierMetrics
 from anomaly.notify.actions import Actions
 from anomaly.notify.courier import Mailbox
-from anomaly.notify.desk import Desk, Surroundings
+from anomaly.notify.desk import Desk
 from anomaly.notify.http import Http
 from anomaly.notify.lane import Lane
 from anomaly.notify.ledger import Ledger
 from anomaly.notify.links import Links
+from anomaly.notify.office import Office
 from anomaly.notify.preflight import Found, preflight
 from anomaly.notify.pulse import Pulse
 from anomaly.notify.receivers import build
@@ -96,14 +97,14 @@ class Notifier:
         actions = Actions(settings.connection, topics.incident_actions, at.action_partitions)
         links = Links(settings.grafana_url, settings.runbook_url)
         pictures = _pictures(settings, found)
-        shared = Surroundings(
+        office = Office(
             ledger, actions.book, routes, links, self._metrics, self._pulse.check,
             None if pictures is None else pictures.of,
         )  # fmt: skip
         since = time.time()
         lanes = [
             Lane(
-                Desk(mailbox, found.get(mailbox.spec.fallback), shared), ledger, settings.connection,
+                Desk(mailbox, found.get(mailbox.spec.fallback), office), ledger, settings.connection,
                 topics.incidents, topics.notify_group(name), at.ends, since, settings.session_timeout_seconds,
             )
             for name, mailbox in found.items()

@@ -21,9 +21,10 @@ from anomaly.notify import compose
 from anomaly.notify.delivery import Delivery, DeliveryError, Event
 from anomaly.notify.entry import Entry, Outcome
 from anomaly.notify.gate import GATHER_SECONDS, WINDOW_SECONDS
+from anomaly.notify.office import Placed
 
 if TYPE_CHECKING:
-    from anomaly.notify.desk import Desk, Placed
+    from anomaly.notify.desk import Desk
 
 JOIN_SECONDS = WINDOW_SECONDS
 """How long after its first page others join a storm."""
@@ -63,12 +64,12 @@ class Storms:
 
     async def gather(self, placed: Placed, event: Event, written: float | None) -> None:
         """Page it together with others; return when that is recorded."""
-        now = self._desk.shared.clock()
+        now = self._desk.office.clock()
         storm = self._latest
         if storm is None or not 0 <= now - storm.began < JOIN_SECONDS:
             storm = Storm(f"storm-{self._desk.name}-{int(now)}-{next(self._ordinals)}", now)
             self._latest = self._storms[storm.id] = storm
-        self._desk.shared.metrics.gathered.labels(self._desk.name).inc()
+        self._desk.office.metrics.gathered.labels(self._desk.name).inc()
         joining = msgspec.structs.replace(placed.entry, receipt=None, via=None)
         alone = placed.entry if event is Event.ESCALATE else None
         await self._wait(storm, replace(placed, entry=joining), event, written, alone)
@@ -77,7 +78,7 @@ class Storms:
         """Tell a change of an incident that is in a storm, together with others; return when that is recorded."""
         assert placed.entry.storm is not None
         storm = self._storms.setdefault(placed.entry.storm, Storm(placed.entry.storm, 0.0))
-        if event.wakes and self._desk.gate.admits("", self._desk.shared.clock()):
+        if event.wakes and self._desk.gate.admits("", self._desk.office.clock()):
             storm.at_once.set()
         await self._wait(storm, placed, event, written)
 
@@ -130,7 +131,7 @@ class Storms:
             storm.task = None
 
     async def _gather_some(self, storm: Storm) -> None:
-        ends = asyncio.ensure_future(self._desk.shared.sleep(GATHER_SECONDS))
+        ends = asyncio.ensure_future(self._desk.office.sleep(GATHER_SECONDS))
         hurry = asyncio.ensure_future(storm.at_once.wait())
         try:
             await asyncio.wait((ends, hurry), return_when=asyncio.FIRST_COMPLETED)
@@ -141,7 +142,7 @@ class Storms:
 
     async def _written_down(self, storm: str, waiting: list[Waiting]) -> list[Waiting]:
         """The same, each with what is about to be told of it in the ledger."""
-        now = self._desk.shared.clock()
+        now = self._desk.office.clock()
         number = 1 + max((entry.number for entry in self._members(storm)), default=0)
         for one in waiting:
             changes: dict[str, object] = {"pending": one.event, "storm": storm, "number": number}
@@ -158,16 +159,16 @@ class Storms:
         number = waiting[0].placed.entry.number
         before = compose.highest(members)
         event = Event.PAGE if desk.apart or number == 1 else _event(before, members, waiting)
-        now = desk.shared.clock()
+        now = desk.office.clock()
         if event.wakes:
             desk.gate.note("", now)
         if number == 1:
-            desk.shared.metrics.storms.labels(desk.name).inc()
+            desk.office.metrics.storms.labels(desk.name).inc()
         shown = [one.placed.entry for one in waiting] if desk.apart else members
         receipt = next((entry.receipt for entry in members if entry.receipt is not None), None)
         via = next((entry.via for entry in members if entry.via is not None), None)
         delivery = compose.gathered(
-            storm, number, event, shown, desk.shared.links,
+            storm, number, event, shown, desk.office.links,
             before=None if event is Event.PAGE else before, receipt=receipt,
         )  # fmt: skip
         try:
@@ -191,9 +192,9 @@ class Storms:
 
         Ending one that never was does no harm. Nobody is woken by it, so it is tried for a moment only.
         """
-        began = self._desk.shared.clock() - self._desk.mailbox.spec.deadline_seconds  # one attempt
+        began = self._desk.office.clock() - self._desk.mailbox.spec.deadline_seconds  # one attempt
         ends = (
-            compose.single(one.alone, Event.RESOLVE, self._desk.shared.links, by="a page for many")
+            compose.single(one.alone, Event.RESOLVE, self._desk.office.links, by="a page for many")
             for one in waiting
             if one.alone is not None
         )

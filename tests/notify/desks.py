@@ -16,9 +16,10 @@ from anomaly.metrics import NotifierMetrics
 from anomaly.notify.courier import Mailbox
 from anomaly.notify.decide import Reason
 from anomaly.notify.delivery import Delivery
-from anomaly.notify.desk import Desk, Surroundings
+from anomaly.notify.desk import Desk
 from anomaly.notify.entry import Entry, decode_entry
 from anomaly.notify.links import Links
+from anomaly.notify.office import Office
 from anomaly.notify.routing import Routes
 from anomaly.settings_receivers import WebhookSpec
 from anomaly.settings_routes import RouteSpec
@@ -139,7 +140,7 @@ class Scene:
         self.receiver = receiver
         self.registry = CollectorRegistry()
         names = [receiver.name] + ([fallback.name] if fallback else [])
-        self.shared = Surroundings(
+        self.office = Office(
             self.ledger, self.book, Routes(routes), Links(), NotifierMetrics(self.registry, names, Reason),
             lambda: None, clock=self.clock, sleep=self.clock.sleep,
         )  # fmt: skip
@@ -150,12 +151,12 @@ class Scene:
             self._fallback = Mailbox(
                 WebhookSpec(type="webhook", name=fallback.name, url="http://y"), fallback
             )
-        self.desk = Desk(self._own, self._fallback, self.shared)
+        self.desk = Desk(self._own, self._fallback, self.office)
         self._tasks: list[asyncio.Task[None]] = []
 
     def again(self) -> None:
         """Another process, which knows the ledger alone."""
-        self.desk = Desk(self._own, self._fallback, self.shared)
+        self.desk = Desk(self._own, self._fallback, self.office)
         self.desk.load(self.ledger.read())
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
