@@ -43,6 +43,7 @@ class Meter:
         self._activations_every = activations_every
         self._on_layout = on_layout
         self._step = 0
+        self._turn = 0
         self._broken = False
         self.updated = False
         self._layers, self._norms, self._measured = self._use_layers()
@@ -58,9 +59,15 @@ class Meter:
         return self._layers.tensors[0].device
 
     def begin(self, step: int) -> None:
-        """Measure what follows as step number `step`."""
-        self._step = step
-        if self._activations_every and step % self._activations_every == 0 and not self._broken:
+        """Measure what follows as step number `step`, or as a later one where not every step is reported.
+
+        Whose turn it is follows from the steps alone, so that ranks agree; and from how far apart they are, so that a
+        loop that reports every tenth one has its turns as well.
+        """
+        before, self._step = self._step, step
+        self._turn = step // max(step - before, 1)
+        every = self._activations_every
+        if every and not self._broken and (step % every == 0 or step // every != before // every):
             self._activations.arm()
 
     def take(self) -> Measured:
@@ -121,7 +128,7 @@ class Meter:
             if self._measured.clipped_to is None and not _has_closure(optimizer, args, kwargs):
                 self._take_gradients()
             self._measured.weights = self._norms.weights()
-            self._norms.keep_old(self._step)
+            self._norms.keep_old(self._turn)
             self._note(optimizer)
         except Exception as error:
             self._give_up(error)

@@ -50,12 +50,12 @@ class Norms:
         """Norms of all tensors, one-dimensional parts in their order."""
         return foreach_norm([local(tensor) for tensor in self._layers.tensors])
 
-    def keep_old(self, step: int) -> None:
-        """Copy the weights of the layers whose turn it is at `step`."""
+    def keep_old(self, turn: int) -> None:
+        """Copy the weights of the layers whose turn this is."""
         self.moved, self._old = [], []
         if not self._parts:
             return
-        self.moved = self._parts[step % len(self._parts)]
+        self.moved = self._parts[turn % len(self._parts)]
         weights = [local(self._layers.tensors[at]) for at in self.moved]
         if weights:
             self._old = self._room(weights)

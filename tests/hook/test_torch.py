@@ -216,6 +216,28 @@ def test_activations_of_all_layers_come_every_so_many_steps(broker: Broker) -> N
     assert all(not module._forward_hooks or len(module._forward_hooks) == 1 for module in model.modules())
 
 
+@pytest.mark.parametrize("stride", [3, 5, 10, 20])
+def test_a_loop_that_reports_few_of_its_steps_still_has_every_layer_measured(
+    broker: Broker, stride: int
+) -> None:
+    model, steps = Model(), 24 * stride
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watched(model, optimizer, broker, updates_every=4, activations_every=10) as run:
+        for step in range(1, steps + 1):
+            optimizer.zero_grad()
+            model(torch.arange(5)).square().mean().backward()
+            optimizer.step()
+            if step % stride == 0:
+                run.step(1.0, step=step)
+    records = steps_of(broker)[1:]  # the first does not know yet how far they are apart
+    assert [record.step for record in records] == list(range(2 * stride, steps + 1, stride))
+    for layer in LAYERS:
+        measured = [record for record in records if "update_ratio" in record.layers[layer]]
+        assert len(measured) == pytest.approx(len(records) / 4, abs=1)
+    measured = [record for record in records if "act_rms" in record.layers["embed"]]
+    assert len(measured) == pytest.approx(len(records) * min(stride / 10, 1), abs=1)
+
+
 def test_evaluation_and_later_micro_batches_are_not_measured(broker: Broker) -> None:
     model = Model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
