@@ -206,12 +206,6 @@ def test_the_example_settings_are_valid() -> None:
     load({}, {}, REPOSITORY / "deploy")
 
 
-def test_the_unit_restarts_the_worker_except_where_that_cannot_help() -> None:
-    unit = (REPOSITORY / "deploy" / "anomaly-worker.service").read_text("utf-8")
-    assert "\nRestart=always\n" in unit
-    assert "\nRestartPreventExitStatus=2\n" in unit
-
-
 def test_the_incident_schema_travels_with_the_package() -> None:
     schema = json.loads((REPOSITORY / "anomaly/incidents/incident_transition.schema.json").read_text("utf-8"))
     assert schema["type"] == "object"
