@@ -14,7 +14,7 @@ page is delivered and the ledger says so. Reading order:
     service  (preflight)         all lanes and what they share
     process, thread, trial       as a process, or in a worker; one page on trial
     page     (links, quantities, inert)  what a person reads
-    pictures (evidence, gathering, wanted, window)  what was measured, read again from telemetry
+    pictures (evidence, gathering, wanted, window, strips)  what was measured, read again from telemetry
     picture  (picture_curve, picture_strip, lettering)  and drawn for a phone
     receivers (http, secret_files)  the ways there are, a module each
 """

@@ -16,7 +16,8 @@ from anomaly.incidents import KINDS, Severity, Transition
 from anomaly.notify.lettering import drawn, shared_start
 from anomaly.notify.picture_curve import INK, draw_curve, frame, step_axis
 from anomaly.notify.picture_strip import NAME_LETTERS, draw_strip
-from anomaly.notify.window import Strip, Window
+from anomaly.notify.strips import Strip
+from anomaly.notify.window import Window
 
 WIDTH, DOTS = 4.5, 200
 """Inches, and dots an inch: 900 pixels wide."""

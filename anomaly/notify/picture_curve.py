@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from anomaly.notify.lettering import drawn, number
+from anomaly.notify.strips import Floats
 from anomaly.notify.wanted import Bools
-from anomaly.notify.window import Curve, Floats, Window
+from anomaly.notify.window import Curve, Window
 
 INK, BLUE, BAND, BAND_EDGE, ALARM, AFTER = "#1a1a1a", "#0b4f8a", "#bcd7ee", "#7fa8cc", "#d55e00", "#f3eee6"
 FEW = 70

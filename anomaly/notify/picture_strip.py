@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 
 from anomaly.notify.lettering import drawn, shared_start
 from anomaly.notify.picture_curve import ALARM, BLUE, INK
-from anomaly.notify.window import Floats, Strip
+from anomaly.notify.strips import Floats, Strip
+from anomaly.notify.wanted import IDENTITIES
 
 _SHADES = ("#ffffff", "#cfe3f1", "#b4b8ba", "#c98a3c", "#7a4208", "#1f0d00")
 """From far below to far above, ever darker; the third is in the middle."""
@@ -75,11 +76,11 @@ def draw_strip(figure: Figure, axes: Axes, strip: Strip, steps: Floats, onset: f
             _edges(steps[columns]), np.arange(rows + 1) - 0.5, np.ma.masked_invalid(logs[:, columns]),
             cmap=COLOURS, vmin=-limit, vmax=limit, rasterized=True, zorder=1,
         )  # fmt: skip
-    _no_numbers(axes, strip, steps)
+    marked = _marks(axes, strip, steps)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.axvline(onset, color=INK, linewidth=1.3, linestyle=(0, (4, 2)), zorder=4)
     _names(axes, strip)
-    _legend(figure, axes, limit, strip)
+    _legend(figure, axes, limit, strip, marked)
 
 
 def _median(values: Floats, axis: int | None) -> Floats:
@@ -105,13 +106,13 @@ def _edges(steps: Floats) -> Floats:
     return np.concatenate(([steps[0] - (middle[0] - steps[0])], middle, [2 * steps[-1] - middle[-1]]))
 
 
-def _no_numbers(axes: Axes, strip: Strip, steps: Floats) -> None:
-    """NaN and infinities, and counts of them: a bar in a row, with crosses on it."""
+def _marks(axes: Axes, strip: Strip, steps: Floats) -> bool:
+    """NaN and infinities, and counts of them: a bar in a row, with crosses on it. Whether there are any."""
     bad = strip.measured & ~np.isfinite(strip.values)
     if strip.signal.endswith("nonfinite"):
         bad |= strip.measured & (strip.values > 0)
     if not bad.any():
-        return
+        return False
     edges = _edges(steps)
     mesh = np.ma.masked_where(~bad, np.ones(bad.shape))
     axes.pcolormesh(
@@ -125,6 +126,7 @@ def _no_numbers(axes: Axes, strip: Strip, steps: Floats) -> None:
             if not at or step - at[-1] >= least:
                 at.append(step)
         axes.scatter(at, np.full(len(at), row), marker="x", s=13, color=INK, linewidth=1.0, zorder=3)
+    return True
 
 
 def _names(axes: Axes, strip: Strip) -> None:
@@ -141,7 +143,7 @@ def _names(axes: Axes, strip: Strip) -> None:
         )  # fmt: skip
 
 
-def _legend(figure: Figure, axes: Axes, limit: float, strip: Strip) -> None:
+def _legend(figure: Figure, axes: Axes, limit: float, strip: Strip, marked: bool) -> None:
     """What the shades mean, above the strip."""
     start = shared_start(strip.names)
     against = "its peers" if strip.of == "ranks" else "its own past"
@@ -153,6 +155,13 @@ def _legend(figure: Figure, axes: Axes, limit: float, strip: Strip) -> None:
         8,
         color=INK,
     )
+    if marked:
+        axes.annotate(
+            f"×: {strip.marks}", (1.0, 1.0), xycoords="axes fraction", xytext=(0, 21),
+            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=INK, annotation_clip=False,
+        )  # fmt: skip
+    if strip.signal in IDENTITIES:
+        return  # only equal or not
     place = axes.get_position()
     height = figure.get_figheight()
     bar = figure.add_axes((0.66, place.y1 + 0.15 / height, 0.16, 0.1 / height))

@@ -20,7 +20,7 @@ _INSTEAD_OF_MODEL = ("loss", "grad_norm_total", "lr", "step_seconds")
 _INSTEAD_OF_LAYER = ("grad_norm", "act_rms", "update_ratio", "weight_norm")
 _RANK_FAMILIES = ("ranks", "data")
 _RANK_KINDS = ("residual_gain_outlier", "partial_telemetry", "resize")
-_IDENTITIES = ("weight_hash", "input_hash")
+IDENTITIES = ("weight_hash", "input_hash")
 """Only whether they are equal means anything: there is no curve of them."""
 
 Bools = NDArray[np.bool_]
@@ -31,6 +31,8 @@ class Plan:
     """What to take from each record: the first of these signals that it has."""
 
     model: tuple[str, ...]
+    identities: tuple[str, ...]
+    """All of these, to compare ranks by."""
     signals: tuple[str, ...]
     over: str | None
     """The layers' signal is taken over this one."""
@@ -63,9 +65,10 @@ def plan_of(transition: Transition) -> Plan:
     )
     signals = [GAIN_PARTS[0] if name == GAIN else name for name in named]
     statistics = [each.statistic for each in transition.evidence if each.layer is None]
-    model = [name for name in statistics if name not in _IDENTITIES]
+    model = [name for name in statistics if name not in IDENTITIES]
     return Plan(
         model=tuple(dict.fromkeys((*model, *_INSTEAD_OF_MODEL))),
+        identities=tuple(name for name in statistics if name in IDENTITIES),
         signals=tuple(dict.fromkeys((*signals, *_INSTEAD_OF_LAYER))) if transition.layers or layer else (),
         over=GAIN_PARTS[1] if GAIN in named[:1] else None,
         of_layer=layer is not None,
@@ -79,7 +82,7 @@ def piece_of(plan: Plan, message: StepMessage, layout: Layout, suspects: Sequenc
         return None
     models = {
         name: message.values[:, layout.model_signals.index(name)].copy()
-        for name in plan.model
+        for name in (*plan.model, *plan.identities)
         if name in layout.model_signals
     }
     signal = next((name for name in plan.signals if name in layout.signals), None)

@@ -19,7 +19,8 @@ from anomaly.connection import Connection
 from anomaly.incidents import Transition
 from anomaly.incidents.transition import Evidence, Source
 from anomaly.notify.evidence import FOR_A_PERSON, Budget, EvidenceMissingError, read_evidence
-from anomaly.notify.window import MAX_ROWS, Window
+from anomaly.notify.strips import MAX_ROWS
+from anomaly.notify.window import Window
 from anomaly.reading import TopicReader
 from anomaly.records import MILLIONTHS, Fork, Layout, LayoutMessage, StepMessage
 from anomaly.topics import Topics
@@ -348,3 +349,21 @@ def test_of_a_layer_that_no_longer_reports_the_whole_model_is_shown(log: Log) ->
     of = incident(5, at, kind="partial_telemetry", layer="h.1", layers=("h.1",), evidence=evidence)
     found = log.read(of)
     assert (found.curves[0].statistic, found.curves[0].of, found.curves[0].expected) == ("loss", "", None)
+
+
+def test_ranks_whose_weights_differ_are_marked_where_they_do(log: Log) -> None:
+    layout = Layout((), (), ("loss", "weight_hash"))
+    log.add(codec.encode_layout(LayoutMessage("gpt", layout)))
+    for step in range(6):
+        for rank in range(4):
+            at = log.add(
+                compact(step, rank=rank, layout=layout, weight_hash=7.0 if rank == 2 and step > 3 else 5.0)
+            )
+    log.write()
+    evidence = (Evidence("weight_hash", 7.0, 5.0, 1.0, "vote", None, 4),)
+    of = whole_model(5, at, kind="replica_divergence", ranks=(2,), statistic="weight_hash", evidence=evidence)
+    found = log.read(of)
+    assert found.curves[0].statistic == "loss"
+    assert found.strip is not None
+    assert (found.strip.signal, found.strip.marks) == ("weight_hash", "not as most have it")
+    assert np.argwhere(np.isnan(found.strip.values)).tolist() == [[2, 4], [2, 5]]

@@ -16,7 +16,8 @@ from anomaly.notify.lettering import drawn
 from anomaly.notify.picture import DOTS, TITLE_LETTERS, WIDTH, draw
 from anomaly.notify.picture_curve import ALARM, band_of
 from anomaly.notify.picture_strip import COLOURS, ratios
-from anomaly.notify.window import Curve, Strip, Window
+from anomaly.notify.strips import Strip
+from anomaly.notify.window import Curve, Window
 from tests.commands.transitions import transition
 
 STEPS = np.arange(41_100.0, 41_180.0)
