@@ -19,6 +19,7 @@ from anomaly.incidents.open_incident import Moment, OpenIncident, found
 from anomaly.incidents.origin import origin_of
 from anomaly.incidents.safe_step import LastGood, good_before, look_back
 from anomaly.incidents.transition import (
+    LEARNING_RATE,
     MAX_EVIDENCE,
     MAX_LAYERS_NAMED,
     Considered,
@@ -226,8 +227,10 @@ def _take_over(
 
 
 def _benign(alarm: Alarm, considered: Sequence[Considered]) -> list[Considered]:
-    """What was considered; a number that is none has no benign explanation."""
-    return [] if KINDS[alarm.kind].family == "nonfinite" else list(considered)
+    """What was considered; a number that is none has no benign explanation, and nothing explains itself."""
+    if KINDS[alarm.kind].family == "nonfinite":
+        return []
+    return [each for each in considered if (alarm.kind, each.explanation) != ("lr_schedule", LEARNING_RATE)]
 
 
 def _patience(incident: OpenIncident) -> int:

@@ -18,6 +18,8 @@ Number = int | float
 """A step as people write it: an integer where whole."""
 MAX_LAYERS_NAMED = 8
 MAX_EVIDENCE = 3
+LEARNING_RATE = "learning rate"
+"""The explanation by it, as `Considered` names it."""
 
 
 class Status(enum.StrEnum):

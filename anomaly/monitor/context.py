@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 
 from anomaly.errors import RecordError
+from anomaly.incidents.transition import LEARNING_RATE
 from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import Event, step_millionths
 
 CAUTION_READINGS = 30
 CAUTION_FACTOR = 2.0
-_LR_JUMP = 1.5
+LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
 """For so long what the run said of its learning rate explains it."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
-LEARNING_RATE, BATCH, RESTART = "learning rate", "batch size", "restart"
+BATCH, RESTART = "batch size", "restart"
 _EXPLAINED = {"resume": RESTART, "batch_size": BATCH, "lr_schedule": LEARNING_RATE}
 PAUSE_ENDS = 2
 """Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
@@ -138,7 +139,7 @@ def lr_offset(state: RunState, values: dict[str, float]) -> float:
 
 def _jumped(context: Context, lr: float) -> bool:
     known = context.lr
-    return known is not None and known > 0 and lr > 0 and not 1 / _LR_JUMP < lr / known < _LR_JUMP
+    return known is not None and known > 0 and lr > 0 and not 1 / LR_JUMP < lr / known < LR_JUMP
 
 
 def _declared(event: Event) -> dict[str, float | str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.text import number_text
-from anomaly.incidents.transition import Considered
-from anomaly.monitor.context import BATCH, CAUTION_READINGS, LEARNING_RATE, RESTART
+from anomaly.incidents.transition import LEARNING_RATE, Considered
+from anomaly.monitor.context import BATCH, CAUTION_READINGS, LR_JUMP, RESTART
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 
@@ -20,7 +20,9 @@ def considered(state: RunState, moment: Moment) -> tuple[Considered, ...]:
     if context.lr is not None:
         settled = context.settled_lr
         most = "" if settled is None else f", {number_text(settled)} at most before"
-        verdicts.append((LEARNING_RATE, f"no: did not jump; {number_text(context.lr)} now{most}"))
+        jumped = settled is not None and context.lr > LR_JUMP * settled
+        verdict = "may be" if jumped else "no: did not jump"
+        verdicts.append((LEARNING_RATE, f"{verdict}; {number_text(context.lr)} now{most}"))
     if context.tokens is not None:
         verdicts.append((BATCH, f"no: unchanged, {number_text(context.tokens)} tokens a step"))
     verdicts.append((RESTART, "no: none lately"))

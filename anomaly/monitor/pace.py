@@ -7,8 +7,8 @@ import numpy as np
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import LEARNING_RATE, caution
+from anomaly.incidents.transition import LEARNING_RATE, Evidence
+from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number

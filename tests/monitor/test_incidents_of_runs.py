@@ -349,3 +349,12 @@ def test_an_incident_explains_what_was_considered_and_what_may_explain_it() -> N
     assert verdicts["learning rate"].startswith("no: did not jump; 0.001 now")
     assert verdicts["batch size"] == "no: unchanged, 1,024 tokens a step"
     assert verdicts["restart"] == "no: none lately"
+
+
+def test_a_jump_of_the_learning_rate_is_not_explained_by_itself_and_may_explain_what_follows() -> None:
+    def jump(step: int, record: dict[str, Any]) -> None:
+        record["lr"] = 1e-3 if step < 250 else 1e-1
+
+    (incident,) = opened(transitions_of(training(range(300), jump)))
+    assert incident.kind == "lr_schedule"
+    assert "learning rate" not in {each.explanation for each in incident.considered}
