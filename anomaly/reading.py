@@ -25,7 +25,7 @@ POLL_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 1.0
 _LARGEST_RECORD = 16 << 20
 SMALL_FETCH = 1 << 20
-_BLOCK_RECORDS = 50_000
+BLOCK_RECORDS = 50_000
 """Of transitions, some 100 MB."""
 
 
@@ -93,11 +93,13 @@ class TopicReader:
             for record in records:
                 yield record
 
-    async def backwards(self, topic: str, since_unix_seconds: float) -> AsyncIterator[list[Any]]:
+    async def backwards(
+        self, topic: str, since_unix_seconds: float, block_records: int = BLOCK_RECORDS
+    ) -> AsyncIterator[list[Any]]:
         """What the topic holds since then, in blocks, the newest first; within one each partition is in its order."""
         partitions = await self.partitions(topic)
         first, ends = await self.since(partitions, since_unix_seconds), await self.ends(partitions)
-        size = max(_BLOCK_RECORDS // max(len(partitions), 1), 1)
+        size = max(block_records // max(len(partitions), 1), 1)
         while any(first[one] < ends[one] for one in partitions):
             starts = {one: max(first[one], ends[one] - size) for one in partitions}
             yield [record async for records in self.between(starts, ends) for record in records]

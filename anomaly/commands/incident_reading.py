@@ -6,7 +6,7 @@ import datetime
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,7 +15,7 @@ import msgspec
 
 from anomaly.errors import ActionError
 from anomaly.incidents import ActionBook, Severity, Status, Transition, decode_action, decode_transition
-from anomaly.reading import TopicReader
+from anomaly.reading import BLOCK_RECORDS, TopicReader
 from anomaly.settings import Settings
 
 LONGEST_SECONDS = 60.0
@@ -92,10 +92,17 @@ class Found:
     """Unix seconds; None: all that was asked for has been looked at."""
 
 
-async def choose(reader: TopicReader, topic: str, chosen: Chosen, limit: int) -> Found:
-    """Look through the topic, and keep the newest `limit` of the chosen."""
+async def choose(
+    reader: TopicReader,
+    topic: str,
+    chosen: Chosen,
+    limit: int,
+    clock: Callable[[], float] = time.monotonic,
+    block_records: int = BLOCK_RECORDS,
+) -> Found:
+    """Look through the topic, and keep the newest `limit` of the chosen. `clock` is in seconds."""
     found, numbers, kept = Found(), dict[str, int](), dict[str, tuple[float, Any, Severity]]()
-    async for block in _blocks(reader, topic, chosen.since, found):
+    async for block in _blocks(reader, topic, chosen.since, found, clock, block_records):
         for record in reversed(block):
             try:
                 one = _glance.decode(record.value or b"")
@@ -162,11 +169,18 @@ async def read_actions(reader: TopicReader, settings: Settings) -> ActionBook:
     return book
 
 
-async def _blocks(reader: TopicReader, topic: str, since: float, found: Found) -> AsyncIterator[list[Any]]:
-    started = time.monotonic()
-    async for block in reader.backwards(topic, since):
+async def _blocks(
+    reader: TopicReader,
+    topic: str,
+    since: float,
+    found: Found,
+    clock: Callable[[], float] = time.monotonic,
+    block_records: int = BLOCK_RECORDS,
+) -> AsyncIterator[list[Any]]:
+    started = clock()
+    async for block in reader.backwards(topic, since, block_records):
         yield block
-        if block and time.monotonic() - started > LONGEST_SECONDS:
+        if block and clock() - started > LONGEST_SECONDS:
             found.read_back_to = min(record.timestamp for record in block) / 1000
             return
 
