@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from anomaly.cli import main
 from anomaly.incidents import Severity, Status, Transition, action_schema, decode_action
@@ -38,21 +36,13 @@ def written(incident: str, number: int, fields: dict[str, Any]) -> Transition:
     return transition(**{"incident": incident, "transition": number, "status": status, **fields})
 
 
-async def write(servers: str, topic: str) -> None:
-    """The log, a second from one record to the next, and something that is no transition."""
-    records = []
+def log() -> list[topics.Record]:
+    """The transitions, and something that is none."""
+    records: list[topics.Record] = []
     for incident, number, fields, partition in LOG:
         one = written(incident, number, fields)
         records.append((b"root of a fork" if incident == OVER else one.run.encode(), one.encode(), partition))
-    records.append((b"x", b"\x1b[31mno transition", 1))
-    now_ms = int(time.time() * 1000)
-    producer = AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=1)
-    await producer.start()
-    try:
-        for at, (key, value, partition) in enumerate(records):
-            await producer.send_and_wait(topic, value, key, partition, now_ms + 1000 * (at - len(records)))
-    finally:
-        await producer.stop()
+    return [*records, (b"x", b"\x1b[31mno transition", 1)]
 
 
 class Command:
@@ -88,7 +78,7 @@ def incidents(kafka: Kafka, capsys: pytest.CaptureFixture[str]) -> Command:
     command = Command(kafka, capsys)
     topics.make(kafka.bootstrap_servers, command.topics.incidents, PARTITIONS)
     topics.make(kafka.bootstrap_servers, command.topics.incident_actions, PARTITIONS)
-    asyncio.run(write(kafka.bootstrap_servers, command.topics.incidents))
+    topics.write_a_second_apart(kafka.bootstrap_servers, command.topics.incidents, log())
     return command
 
 

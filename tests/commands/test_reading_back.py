@@ -34,7 +34,7 @@ def topic(kafka: Kafka) -> str:
                 incident=f"{at:016x}", transition=number, status=status, severity=Severity.WARNING
             )
             records.append((b"run", one.encode(), at % 2))
-    topics.write(kafka.bootstrap_servers, name, records)
+    topics.write_a_second_apart(kafka.bootstrap_servers, name, records)
     return name
 
 
