@@ -98,6 +98,7 @@ def test_a_trainer_without_its_framework_says_what_to_install(module: str) -> No
     ("arguments", "extra"),
     [
         (("worker", "--bootstrap-servers", "127.0.0.1:1"), "worker"),
+        (("notify",), "notify"),
         (("replay", "no-such-file.parquet"), "worker"),
         (("broker",), "embedded"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from anomaly.errors import MissingExtraError
 from anomaly.settings_sources import add_flags, load
 
 
@@ -21,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Notify in the foreground; return the exit code."""
     settings = load(vars(options), os.environ).settings
-    from anomaly.notify import process, trial  # after the settings: wrong ones are told at once
-
+    try:
+        from anomaly.notify import process, trial  # after the settings: wrong ones are told at once
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "a package", "notify") from error
     if options.test is not None:
         return trial.run(settings, options.test)
     return process.run(settings)
