@@ -47,6 +47,8 @@ class Desk:
         self.apart = mailbox.receiver.refresh_seconds is not None
         """It keeps every incident apart by itself, as Alertmanager does: only the first page is gathered."""
         self.storms = Storms(self)
+        self._refreshing: set[str] = set()
+        self._refreshed = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -127,22 +129,35 @@ class Desk:
             self._count(decision.reason)
             await self._tell(placed, decision.event, None)
 
-    async def refresh(self) -> None:
-        """Tell again what is open, where the receiver wants that."""
+    async def refresh(self, busy: Container[str] = ()) -> None:
+        """Tell again what is open, where the receiver wants that; not those of `busy` incidents.
+
+        What comes of one of them meanwhile waits: said after its end, that it is open would open it again.
+        """
         open_ = [
             placed.entry
-            for placed in self.entries.values()
-            if placed.entry.is_open and placed.entry.severity is not None and placed.entry.via is None
+            for incident, placed in self.entries.items()
+            if incident not in busy
+            and placed.entry.is_open
+            and placed.entry.severity is not None
+            and placed.entry.via is None
         ]
         if not open_:
             return
         deliveries = [compose.single(entry, Event.UPDATE, self.office.links) for entry in open_]
+        self._refreshing, refreshed = {entry.incident for entry in open_}, self._refreshed
         try:
             await self.mailbox.receiver.refresh(deliveries)
             self.office.metrics.failing.labels(self.name).set(0)
         except Exception as error:  # the next time is a minute away
             self.office.metrics.failing.labels(self.name).set(1)
-            log.warning("receiver %s: what is open could not be told again: %s", self.name, error)
+            why = (
+                str(error) if isinstance(error, DeliveryError) else type(error).__name__
+            )  # which shows no secret
+            log.warning("receiver %s: what is open could not be told again: %s", self.name, why)
+        finally:
+            self._refreshing, self._refreshed = set(), asyncio.Event()
+            refreshed.set()
 
     async def forget(self, committed: Mapping[int, int], busy: Container[str] = ()) -> None:
         """Drop the entries that nothing can ask for any more: over, and below the committed offset; or very old.
@@ -217,6 +232,8 @@ class Desk:
 
     async def _send(self, placed: Placed, event: Event, written: float | None = None) -> None:
         entry = placed.entry
+        while entry.incident in self._refreshing:
+            await self._refreshed.wait()
         began = entry.paged_unix_seconds if event.wakes and entry.paged_unix_seconds else self.office.clock()
         delivery = compose.single(
             entry, event, self.office.links, by=self._by(entry), picture=await self._picture(entry, event)

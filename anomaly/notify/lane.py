@@ -98,7 +98,7 @@ class Lane:
                 group.create_task(self._every(COMMIT_SECONDS, self._commit))
                 group.create_task(self._look())
                 if refresh is not None:
-                    group.create_task(self._every(refresh, self._desk.refresh))
+                    group.create_task(self._every(refresh, partial(self._desk.refresh, self._queues)))
         finally:
             await self._revoked()
             await self._consumer.stop()

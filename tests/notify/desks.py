@@ -105,6 +105,8 @@ class RecordingReceiver:
         self.refresh_seconds = refresh_seconds
         self.told: list[Delivery] = []
         self.refreshed: list[Sequence[Delivery]] = []
+        self.hangs: asyncio.Event | None = None
+        """While it is there and not set `refresh` does not come back."""
         self.answer: Callable[[Delivery], None] = lambda _: None
 
     async def deliver(self, delivery: Delivery) -> str | None:
@@ -114,6 +116,8 @@ class RecordingReceiver:
         return f"receipt of {delivery.dedup}"
 
     async def refresh(self, deliveries: Sequence[Delivery]) -> None:
+        if self.hangs is not None:
+            await self.hangs.wait()
         self.refreshed.append(deliveries)
 
     async def close(self) -> None:

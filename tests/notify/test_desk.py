@@ -208,6 +208,26 @@ def test_what_keeps_incidents_apart_gets_each_as_its_own_after_the_storms_page()
     play(scene)
 
 
+def test_an_end_waits_for_what_is_told_again_meanwhile_and_a_page_does_not() -> None:
+    async def scene() -> None:
+        receiver = RecordingReceiver("a", refresh_seconds=60.0)
+        stage = Scene(receiver)
+        await stage.take(one(1), one(2))
+        receiver.hangs = asyncio.Event()
+        telling = stage.start(stage.desk.refresh({one(2).incident}))
+        await calm()
+        await stage.take(end(1), end(2), one(3))
+        assert sorted(each.key for each in receiver.told[2:]) == [key(2, 1), key(3)]
+        receiver.hangs.set()
+        await calm()
+        assert telling.done()
+        assert [each.dedup for each in receiver.refreshed[0]] == [one(1).incident]
+        assert receiver.told[-1].key == key(1, 1)
+        await stage.end()
+
+    play(scene)
+
+
 def test_one_run_that_is_sick_in_many_ways_is_three_pages_and_one_that_lists_the_rest() -> None:
     async def scene() -> None:
         receiver = RecordingReceiver("a")
