@@ -20,7 +20,7 @@ def look_back(incident: OpenIncident, finding: Finding, moment: Moment) -> None:
     known = [
         step
         for step in (incident.last_good_step, finding.last_good_step)
-        if step is not None and step < incident.first_step  # a finding that came later has its own
+        if step is not None and step <= incident.first_step  # a finding that came later has its own
     ]
     incident.last_good_step = min(known, default=None)
     last = incident.first_step - 1 if incident.last_good_step is None else incident.last_good_step

@@ -30,6 +30,9 @@ ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
 EXPERT_ZERO_READINGS = 200
+COARSE_ZERO_READINGS = 32
+LR_LOW = 0.5
+"""Of what the learning rate had settled at."""
 
 
 def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
@@ -118,7 +121,11 @@ def zero_alarms(
     frozen = _of_signal(state, slots, "update_ratio")
     if frozen:
         gradients = _gradients(state)
-        frozen = [slot for slot in frozen if _should_move(state, values, slot, gradients)]
+        frozen = [
+            slot
+            for slot in frozen
+            if _should_move(state, values, slot, gradients) and not may_be_rounding(state, slot, lr)
+        ]
     if dead:
         alarms.append(_zero_alarm("gradient_dead", state, dead, moment))
     if frozen and (lr is None or lr > 0) and _long_enough(state, frozen):
@@ -157,6 +164,19 @@ def _should_move(state: RunState, values: NDArray[np.float32], slot: int, gradie
     if gradient is not None:
         return bool(values[gradient] != 0) and bool(np.isfinite(values[gradient]))
     return state.slab.learned(slot) > 0
+
+
+def may_be_rounding(state: RunState, slot: int, lr: float | None) -> bool:
+    """Whether updates may only be too small for 16 bits: for a while, or where the learning rate is low.
+
+    A weight of 1 in bfloat16 takes no step below 1/512: a normalisation layer stands still early in a warm-up, late in
+    a decay, and now and then between.
+    """
+    if state.table.coarse[state.table.slot_layer[slot]] != 1:
+        return False
+    settled = state.context.settled_lr
+    low = lr is not None and (settled is None or lr < LR_LOW * settled)
+    return low or state.slab.zero_run(slot) < COARSE_ZERO_READINGS
 
 
 def _long_enough(state: RunState, frozen: list[int]) -> bool:

@@ -8,7 +8,7 @@ dictionary look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -43,6 +43,8 @@ EXPERT = "expert"
 MAX_SIGNALS_A_RUN = 1 << 15
 """Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
+COARSE = ("bfloat16", "float16", "float8")
+"""How the names of types begin in which an update far smaller than its weight is lost."""
 
 
 class SeriesNames(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +56,7 @@ class SeriesNames(msgspec.Struct, frozen=True, array_like=True):
     slot_signal: bytes
     profiles: bytes
     trainable: bytes
+    coarse: bytes
 
 
 class Placement:
@@ -77,7 +80,8 @@ class Placement:
 class SeriesTable:
     """The series of a run. Arrays have one entry a slot: `slot_layer` int32, `slot_signal` int16, `profiles` uint8.
 
-    `trainable` is int8, one entry a layer: 1, 0, or -1 for not known.
+    `trainable` is int8, one entry a layer: 1, 0, or -1 for not known; so is `coarse`, whether its weights have no more
+    than 16 bits.
     """
 
     def __init__(self, names: SeriesNames) -> None:
@@ -88,6 +92,7 @@ class SeriesTable:
         self.slot_signal = np.frombuffer(names.slot_signal, "<i2")
         self.profiles = np.frombuffer(names.profiles, np.uint8)
         self.trainable = np.frombuffer(names.trainable, np.int8)
+        self.coarse = np.frombuffer(names.coarse, np.int8)
         self.slots = len(self.profiles)
         self.blank = np.repeat(NOT_MEASURED, self.slots)
         self._placements: dict[tuple[bytes, int, int], Placement] = {}
@@ -260,8 +265,10 @@ class SeriesTable:
         new = wanted[fits & (layer_number(wanted) < layer_limit)][: max(0, limit - self.slots)]
         slot_layer, layer_names = layers.kept(layer_number(new))
         slot_signal, signal_names = signals.kept(new & SIGNAL)
-        trainable = self._trainable_with(layout, layer_names)
-        if not len(new) and trainable == self.names.trainable:
+        trainable = self._of_layers(self.trainable, layout, layout.trainable, layer_names)
+        sixteen = None if layout.dtype is None else tuple(each.startswith(COARSE) for each in layout.dtype)
+        coarse = self._of_layers(self.coarse, layout, sixteen, layer_names)
+        if not len(new) and (trainable, coarse) == (self.names.trainable, self.names.coarse):
             return self
         names = self.signals + signal_names
         profile_of = {
@@ -276,19 +283,27 @@ class SeriesTable:
                 self.names.slot_signal + slot_signal.astype("<i2").tobytes(),
                 self.names.profiles + profiles,
                 trainable,
+                coarse,
             )
         )
 
-    def _trainable_with(self, layout: Layout, new_layers: tuple[str, ...]) -> bytes:
-        trainable = np.full(len(self.layers) + len(new_layers), -1, np.int8)
-        trainable[: len(self.trainable)] = self.trainable
-        if layout.trainable is not None:
+    def _of_layers(
+        self,
+        known: NDArray[np.int8],
+        layout: Layout,
+        said: Sequence[bool] | None,
+        new_layers: tuple[str, ...],
+    ) -> bytes:
+        """What was known of each layer, and what the layout says of its own: int8 [layers], -1 for not known."""
+        flags = np.full(len(self.layers) + len(new_layers), -1, np.int8)
+        flags[: len(known)] = known
+        if said is not None:
             new = {name: len(self.layers) + at for at, name in enumerate(new_layers)}
-            for layer, is_trainable in zip(layout.layers, layout.trainable, strict=True):
+            for layer, flag in zip(layout.layers, said, strict=True):
                 number = self._layer_numbers.get(layer, new.get(layer))
                 if number is not None:
-                    trainable[number] = is_trainable
-        return trainable.tobytes()
+                    flags[number] = flag
+        return flags.tobytes()
 
 
 _tables: WeakValueDictionary[SeriesNames, SeriesTable] = WeakValueDictionary()
@@ -302,4 +317,4 @@ def table_of(names: SeriesNames) -> SeriesTable:
     return table
 
 
-NO_SERIES = table_of(SeriesNames((), (), b"", b"", b"", b""))
+NO_SERIES = table_of(SeriesNames((), (), b"", b"", b"", b"", b""))

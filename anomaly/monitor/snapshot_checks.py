@@ -56,7 +56,7 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
 def _table_fits(table: SeriesTable) -> bool:
     if not len(table.slot_layer) == len(table.slot_signal) == table.slots:
         return False
-    if len(table.trainable) != len(table.layers):
+    if not len(table.trainable) == len(table.coarse) == len(table.layers):
         return False
     if len(set(table.layers)) != len(table.layers) or len(set(table.signals)) != len(table.signals):
         return False
@@ -66,7 +66,7 @@ def _table_fits(table: SeriesTable) -> bool:
         and table.slot_signal.min() >= 0
         and table.slot_signal.max() < len(table.signals)
         and table.profiles.max() < len(PROFILES)
-        and np.isin(table.trainable, (-1, 0, 1)).all()
+        and np.isin((table.trainable, table.coarse), (-1, 0, 1)).all()
     )
 
 

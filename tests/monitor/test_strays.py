@@ -67,7 +67,9 @@ def test_an_output_layer_an_expert_and_what_has_no_like_are_no_siblings() -> Non
     numbers = np.arange(len(layers), dtype="<i4").tobytes()
     signals = np.zeros(len(layers), "<i2").tobytes()
     blank = bytes(len(layers))
-    kin = Kin(table_of(SeriesNames(layers, ("grad_norm",), numbers, signals, blank, blank)), "grad_norm")
+    kin = Kin(
+        table_of(SeriesNames(layers, ("grad_norm",), numbers, signals, blank, blank, blank)), "grad_norm"
+    )
     assert [name for name, alike in zip(layers, kin.alike, strict=True) if alike] == ["h.0.up", "h.1.up"]
     assert kin.blocks.tolist() == [0, 1, 1, 2, 2, 3]
 
