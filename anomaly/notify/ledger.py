@@ -77,6 +77,7 @@ class Ledger:
         consumer = AIOKafkaConsumer(
             **kafka_options(self._connection),
             enable_auto_commit=False,
+            auto_offset_reset="earliest",  # else its own way to the end may overtake the seek below
             max_partition_fetch_bytes=MAX_ENTRY_BYTES,
         )
         await consumer.start()
