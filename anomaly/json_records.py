@@ -33,6 +33,7 @@ from anomaly.records import (
     Place,
     StepMessage,
     check_name,
+    is_unicode,
     step_millionths,
 )
 from anomaly.signals import MODEL_SIGNALS
@@ -136,7 +137,7 @@ def tags_of(tags: Any) -> dict[str, str] | None:
         if not isinstance(value, str) or len(value) > MAX_TAG:
             raise _wrong(f"tags.{name}", value, f"a string of at most {MAX_TAG} characters")
         check_name("tags", name)
-        if not _is_unicode(value):
+        if not is_unicode(value):
             raise _wrong(f"tags.{name}", value, "valid Unicode")
     return fields
 
@@ -225,15 +226,6 @@ def _time(value: Any, kafka_seconds: float | None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_TIME:
         raise _wrong("time", value, "unix seconds")
     return float(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """False for a text with a lone surrogate, which JSON can escape and nothing can write."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _wrong(what: str, value: Any, needed: str) -> RecordError:

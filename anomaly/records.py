@@ -179,13 +179,18 @@ def check_name(what: str, name: str, reason: Reason = Reason.INVALID_RECORD) -> 
         raise RecordError(
             reason, f"{what}: got a name of {len(name)} characters, 1 to {MAX_NAME} are allowed"
         )
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise RecordError(
-            reason, f"{what}: got a name with a lone surrogate; names must be valid Unicode"
-        ) from None
+    if not is_unicode(name):
+        raise RecordError(reason, f"{what}: got a name with a lone surrogate; names must be valid Unicode")
     return name
+
+
+def is_unicode(text: str) -> bool:
+    """False for a text with a lone surrogate, which JSON can escape and nothing can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def step_millionths(step: float) -> int:

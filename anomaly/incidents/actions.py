@@ -20,6 +20,7 @@ import msgspec
 
 from anomaly.errors import ActionError
 from anomaly.incidents.transition import Number
+from anomaly.records import is_unicode
 
 MAX_WHO = 200
 MAX_WHY = 1000
@@ -120,7 +121,7 @@ def _problem(action: IncidentAction) -> str | None:
     for name, text, longest in (("who", action.who, MAX_WHO), ("why", action.why, MAX_WHY)):
         if not text.strip() or len(text) > longest:
             return f"{name}: got {len(text)} characters; a text of 1 to {longest} is needed"
-        if not _is_unicode(text):
+        if not is_unicode(text):
             return f"{name}: got a lone surrogate; valid Unicode is needed"
     for name in ("unix_seconds", "first_step", "step"):
         number = getattr(action, name)
@@ -135,7 +136,7 @@ def _match_problem(action: Action, match: Match) -> str | None:
     patterns = [text for text in (match.run, match.team, match.kind) if text is not None]
     if not patterns:
         return "match: got an empty one, which would be every incident; give run, team or kind"
-    if not all(1 <= len(text) <= MAX_PATTERN and _is_unicode(text) for text in patterns):
+    if not all(1 <= len(text) <= MAX_PATTERN and is_unicode(text) for text in patterns):
         return (
             f"match: got a pattern that is too long or no Unicode; 1 to {MAX_PATTERN} characters are allowed"
         )
@@ -153,11 +154,3 @@ def _until_problem(action: IncidentAction) -> str | None:
     if not action.unix_seconds < until <= action.unix_seconds + MAX_DAYS * 86_400:
         return f"until: got {until}; a time after the action itself, and at most {MAX_DAYS} days after it, is needed"
     return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

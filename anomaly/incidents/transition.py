@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from anomaly.records import is_unicode
+
 Number = int | float
 """A step as people write it: an integer where whole."""
 MAX_LAYERS_NAMED = 8
@@ -144,10 +146,8 @@ def transition_schema() -> dict[str, Any]:
 
 def _check_writable(fields: Any) -> None:
     """A lone surrogate can be written as an escape in JSON, but nowhere else."""
-    try:
-        json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise msgspec.ValidationError("got a lone surrogate; texts must be valid Unicode") from None
+    if not is_unicode(json.dumps(fields, ensure_ascii=False)):
+        raise msgspec.ValidationError("got a lone surrogate; texts must be valid Unicode")
 
 
 def _finite(value: Any) -> Any:
