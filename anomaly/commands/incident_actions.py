@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from anomaly.commands.incident_reading import Incident, find, read_actions
-from anomaly.credentials import kafka_options
+from anomaly.commands.sending import producer
 from anomaly.errors import ActionError, PreflightError
 from anomaly.incidents import Action, ActionBook, IncidentAction, Match, Transition, encode_action
 from anomaly.reading import SMALL_FETCH, TopicReader
-from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
 from anomaly.topics import home_partition
 
@@ -116,25 +115,15 @@ def _check(action: Action, incidents: Sequence[Incident], book: ActionBook, now:
 async def _send(settings: Settings, partitions: int, actions: Sequence[Doing]) -> None:
     """Send actions, those on an incident to its own partition, under its run's key."""
     topic = settings.topics.incident_actions
-    with ThreadLog() as log:
-        producer = AIOKafkaProducer(
-            **kafka_options(settings.connection), acks="all",
-            max_batch_size=1 if settings.development_broker else 16_384,
-        )  # fmt: skip
-        try:
-            await producer.start()
-        except (KafkaError, OSError) as error:
-            raise await unreachable(settings.connection, log.latest, error) from None
+    async with producer(settings) as sender:
         try:
             for action, incident in actions:
                 key, partition = _place(action.match, incident, partitions)
-                await producer.send_and_wait(topic, encode_action(action), key, partition)
+                await sender.send_and_wait(topic, encode_action(action), key, partition)
         except TopicAuthorizationFailedError:
             raise PreflightError(f"topic {topic} may not be written; allow this user WRITE on it") from None
         except KafkaError as error:
             raise PreflightError(f"topic {topic}: {type(error).__name__}; not all of it was done") from error
-        finally:
-            await producer.stop()
 
 
 def _place(match: Match | None, incident: Incident | None, partitions: int) -> tuple[bytes, int]:

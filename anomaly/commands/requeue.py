@@ -8,9 +8,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from anomaly.commands.letters import Found, Letter
-from anomaly.credentials import kafka_options
+from anomaly.commands.sending import producer
 from anomaly.errors import PreflightError
-from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
 from anomaly.topics import DEAD_LETTER_ROOM, REQUEUED, home_partition
 
@@ -50,32 +49,22 @@ async def send(settings: Settings, sending: list[Requeue]) -> None:
     Raises `KafkaUnreachableError` or `PreflightError`.
     """
     topics, largest = settings.topics, settings.max_message_bytes + DEAD_LETTER_ROOM
-    with ThreadLog() as log:
-        producer = AIOKafkaProducer(
-            **kafka_options(settings.connection), acks="all", max_request_size=largest,
-            max_batch_size=1 if settings.development_broker else 16_384,
-        )  # fmt: skip
+    async with producer(settings, max_request_size=largest) as sender:
         try:
-            await producer.start()
-        except (KafkaError, OSError) as error:
-            raise await unreachable(settings.connection, log.latest, error) from None
-        try:
-            partitions = len(await producer.partitions_for(topics.telemetry))
+            partitions = len(await sender.partitions_for(topics.telemetry))
             for each in sending:
-                await _send_one(producer, settings, each.letter, partitions)
+                await _send_one(sender, settings, each.letter, partitions)
         except KafkaError as error:
             raise PreflightError(
                 f"{topics.telemetry} or {topics.deadletter}: {type(error).__name__}; what was said to be "
                 "sent is, the rest is not; both topics need WRITE"
             ) from error
-        finally:
-            await producer.stop()
 
 
-async def _send_one(producer: AIOKafkaProducer, settings: Settings, letter: Letter, partitions: int) -> None:
+async def _send_one(sender: AIOKafkaProducer, settings: Settings, letter: Letter, partitions: int) -> None:
     mark = (REQUEUED, b"%d:%d" % letter.place)
     timestamp = letter.timestamp_ms if letter.timestamp_ms is not None and letter.timestamp_ms >= 0 else None
-    await producer.send_and_wait(
+    await sender.send_and_wait(
         settings.topics.telemetry,
         letter.value,
         letter.key,
@@ -84,7 +73,7 @@ async def _send_one(producer: AIOKafkaProducer, settings: Settings, letter: Lett
         headers=[*letter.headers, mark],
     )
     reason = ("reason", REQUEUED.encode())
-    await producer.send_and_wait(
+    await sender.send_and_wait(
         settings.topics.deadletter, b"", letter.key, letter.partition, headers=[reason, mark]
     )
 
