@@ -14,6 +14,7 @@ from detectors.profiles import PROFILES
 MAX_COUNT = 1 << 62
 """What counts up must have room to; MessagePack has 64 bits."""
 _COUNTS = ("offset", "revision", "attempt", "readings", "messages", "growths")
+_CONTEXT_COUNTS = ("zero_lr", "high_lr", "skipped", "loss_changes")
 _LOSSES = 2
 _PEER_RUNS = {"replicas": 3, "seconds": 2}
 """Integers an entry."""
@@ -33,9 +34,12 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
     anchors = state.anchors
     yield "anchors", len(anchors.levels) % 4 == 0 and len(anchors.tails) % 3 == 0
     yield "unsteady", len(state.unsteady) <= len(state.table.slots_of(("grad_norm",)))
+    yield "unsteady", state.unsteady.samples < MAX_COUNT
     yield "unmoved", len(state.unmoved) <= len(state.table.weight_slots)
     yield "last_values", len(state.last_values) == len(REPEATED)
     yield "counts", all(-1 <= getattr(state, name) < MAX_COUNT for name in _COUNTS)
+    yield "context", all(0 <= getattr(state.context, name) < MAX_COUNT for name in _CONTEXT_COUNTS)
+    yield "history", state.history.taken < MAX_COUNT
     yield (
         "ranks",
         all(_vector_fits(waiting.values, slots) for rank in state.ranks.values() for waiting in rank.waiting),

@@ -66,6 +66,7 @@ def test_records_arrive_in_their_home_partition(kafka: Kafka) -> None:
 def test_a_broker_that_is_away_at_the_start_gets_everything_once_it_comes(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
+    caplog.set_level(logging.WARNING)
     port = free_port()
     run = Telemetry("r1", bootstrap_servers=f"127.0.0.1:{port}", pacing=SOON)
     for step in range(50):
