@@ -19,13 +19,15 @@ _OURS_ON_FAUST = ("anomaly.worker.consumer_thread", "anomaly.worker.transport", 
 
 
 class Sparse(logging.Filter):
-    """Lets each message of aiokafka, by its text before formatting, pass once in `QUIET_SECONDS`.
+    """Lets each message of aiokafka, by its text before formatting, pass once in `QUIET_SECONDS`, from `level` up.
 
-    While a broker is away aiokafka logs several errors ten times a second.
+    While a broker is away aiokafka logs several errors ten times a second. Its loggers keep their levels: a warning
+    may hold the reason that `anomaly.refusals.ThreadLog` is after.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, level: int = logging.ERROR, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._level = level
         self._clock = clock
         self._passed: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -33,6 +35,8 @@ class Sparse(logging.Filter):
         """False for what was said a moment ago; the next one that passes says how often."""
         if not record.name.startswith("aiokafka"):
             return True
+        if record.levelno < self._level:
+            return False
         kind, now = (record.name, str(record.msg)), self._clock()
         passed, dropped = self._passed.get(kind, (now - QUIET_SECONDS, 0))
         if now - passed < QUIET_SECONDS:
@@ -60,8 +64,10 @@ def set_up_log(level: str) -> None:
     """Log to standard error; `level` is debug, info, warning or error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Escaped("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(Sparse())
+    of_others = logging.INFO if level == "debug" else logging.ERROR
+    handler.addFilter(Sparse(of_others))
     logging.getLogger().addHandler(handler)
     logging.getLogger("anomaly").setLevel(level.upper())
-    for name in ("faust", "mode", "aiokafka", *_OURS_ON_FAUST):
-        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.ERROR)
+    for name in ("faust", "mode", *_OURS_ON_FAUST):
+        logging.getLogger(name).setLevel(of_others)
+    logging.getLogger("aiokafka").setLevel(min(of_others, logging.WARNING))

@@ -218,3 +218,18 @@ def test_an_error_in_any_handler_ends_the_process_with_its_code_and_traceback(er
     assert done.returncode == code
     assert "went on" not in done.stdout
     assert error.partition("(")[0] in done.stderr
+
+
+def test_a_reason_that_is_only_a_warning_of_aiokafka_is_kept_though_the_log_shows_its_errors_alone() -> None:
+    code = """
+import logging, aiokafka
+from anomaly.logs import set_up_log
+from anomaly.refusals import ThreadLog
+set_up_log("info")
+with ThreadLog() as log:
+    logging.getLogger("aiokafka").warning("the connection was closed")
+print(log.latest)
+logging.getLogger("aiokafka").warning("not shown")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("the connection was closed\n", "")
