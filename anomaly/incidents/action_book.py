@@ -6,6 +6,7 @@ Take the actions of a partition in its order; the order among partitions does no
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from anomaly.incidents.actions import Action, IncidentAction, Match
 from anomaly.incidents.transition import Transition
@@ -47,12 +48,7 @@ class ActionBook:
 
     def holding(self, of: Transition, now: float) -> tuple[IncidentAction, ...]:
         """What holds for an incident at `now` (unix seconds), the strongest first, of equal ones the newest."""
-        found: list[IncidentAction] = []
-        for action in self._incidents.get(of.incident, ()):
-            if action.action is Action.WITHDRAW:
-                found.clear()
-            else:
-                found.append(action)
+        found = _standing(self.done_with(of.incident))
         team = (of.tags or {}).get("team")
         found += [mute for match, mute in self._mutes.items() if match.covers(of.run, of.kind, team)]
         found = [action for action in reversed(found) if action.holds(now)]
@@ -64,14 +60,19 @@ class ActionBook:
 
     def false_alarms(self) -> tuple[IncidentAction, ...]:
         """The marks that nobody took back."""
-        marks = []
-        for actions in self._incidents.values():
-            mark = None
-            for action in actions:
-                if action.action is Action.WITHDRAW:
-                    mark = None
-                elif action.action is Action.FALSE_ALARM:
-                    mark = action
-            if mark is not None:
-                marks.append(mark)
-        return tuple(marks)
+        marked = (
+            [action for action in _standing(actions) if action.action is Action.FALSE_ALARM]
+            for actions in self._incidents.values()
+        )
+        return tuple(marks[-1] for marks in marked if marks)
+
+
+def _standing(actions: Iterable[IncidentAction]) -> list[IncidentAction]:
+    """Those of one incident that nobody took back, in order."""
+    standing: list[IncidentAction] = []
+    for action in actions:
+        if action.action is Action.WITHDRAW:
+            standing.clear()
+        else:
+            standing.append(action)
+    return standing
