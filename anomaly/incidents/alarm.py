@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Evidence, Severity
 
 
@@ -19,3 +20,14 @@ class Alarm:
     ranks: tuple[int, ...] = ()
     symptom: bool = False
     """Too weak to open an incident or to keep one open: it only tells what an open one is about."""
+
+
+def alarm_of(
+    kind: str,
+    first_step: int,
+    evidence: tuple[Evidence, ...],
+    layers: tuple[str, ...] = (),
+    ranks: tuple[int, ...] = (),
+) -> Alarm:
+    """An alarm as severe as its kind is."""
+    return Alarm(kind, KINDS[kind].severity, first_step, evidence, layers, ranks)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.errors import Reason, RecordError
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import Evidence, Source
 from anomaly.monitor.context import RESTART, be_cautious
 from anomaly.monitor.explanation import considered
@@ -230,7 +229,7 @@ def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
 
 def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
     evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
-    alarm = Alarm("duplicate_run", KINDS["duplicate_run"].severity, record.step, (evidence,))
+    alarm = alarm_of("duplicate_run", record.step, (evidence,))
     _book(state, [alarm], record, outcome)
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.peer_columns import Columns, Compared, columns_of
@@ -251,4 +250,4 @@ def rank_alarm(
     kind: str, ranks: list[int], step: int, evidence: tuple[Evidence, ...], layers: tuple[str, ...] = ()
 ) -> Alarm:
     """An alarm about ranks."""
-    return Alarm(kind, KINDS[kind].severity, step, evidence, layers[:MAX_LAYERS_NAMED], tuple(ranks))
+    return alarm_of(kind, step, evidence, layers[:MAX_LAYERS_NAMED], tuple(ranks))

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.state import RunState
@@ -68,4 +67,4 @@ def _judged(state: RunState) -> list[Alarm]:
             "loss", float(training[-1]), float(training[best]), 1.0, "evaluations", since_step=since
         )
         evidence.append(drop)
-    return [Alarm(kind, KINDS[kind].severity, first_step, tuple(evidence))]
+    return [alarm_of(kind, first_step, tuple(evidence))]

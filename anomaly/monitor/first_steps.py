@@ -7,8 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.state import RunState
@@ -136,5 +135,4 @@ def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Momen
         )
     names = [state.table.layer_name(slot) or "" for slot in slots]
     layers = tuple(dict.fromkeys(names))[:MAX_LAYERS_NAMED]
-    kind = "poor_initialisation"
-    return Alarm(kind, KINDS[kind].severity, 0, tuple(evidence), layers)
+    return alarm_of("poor_initialisation", 0, tuple(evidence), layers)

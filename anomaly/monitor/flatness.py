@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset
@@ -55,7 +54,7 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     evidence = Evidence(
         "loss", float(loss[-1]), None, max(long, start), "flat", since_step=step_number(first_step)
     )
-    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+    return [alarm_of(kind, first_step, (evidence,))]
 
 
 def _hardly_moves(state: RunState) -> bool:
@@ -84,5 +83,4 @@ def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         return []
     first_step = int(state.history.steps[-lasting])
     evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump", since_step=step_number(first_step))
-    kind = "loss_spike_persistent"
-    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+    return [alarm_of("loss_spike_persistent", first_step, (evidence,))]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -46,7 +45,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
             first_step = int(history.steps[-min(readings, len(history.steps))])
             since = step_number(first_step)
             evidence = Evidence("grad_norm_total", float(norm[-1]), None, ratio, "growth", since_step=since)
-            return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+            return [alarm_of(kind, first_step, (evidence,))]
     return []
 
 

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -74,7 +73,7 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
         expected = state.climb.expected(at)
         evidence = Evidence(CLIMBING[at], reading.value, expected, ratios[at], "climb", since_step=since)
         kind = _CLIMB_KINDS[CLIMBING[at]]
-        alarms.append(Alarm(kind, KINDS[kind].severity, first_step, (evidence,)))
+        alarms.append(alarm_of(kind, first_step, (evidence,)))
     return alarms
 
 
@@ -99,8 +98,7 @@ def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> lis
         return []
     step = step_number(moment.step)
     evidence = Evidence("loss", reading.value, reading.expected, z / level, "sparse_spike", since_step=step)
-    kind = "loss_spike_persistent"
-    return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]
+    return [alarm_of("loss_spike_persistent", moment.step, (evidence,))]
 
 
 def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
@@ -126,4 +124,4 @@ def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[
         "run_length",
         since_step=step_number(first_step),
     )
-    return [Alarm("repeated_batch", KINDS["repeated_batch"].severity, first_step, (evidence,))]
+    return [alarm_of("repeated_batch", first_step, (evidence,))]

@@ -16,8 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.layer_looks import LayerLooks
@@ -118,7 +117,7 @@ def _alarm(state: RunState, missed: list[int], moment: Moment) -> Alarm:
     first_step = onset_step(state, int(looks.absent[missed].min()), moment)
     evidence = tuple(_evidence(looks, layer, layers[layer], first_step) for layer in missed[:MAX_EVIDENCE])
     named = tuple(layers[layer] for layer in missed[:MAX_LAYERS_NAMED])
-    return Alarm("partial_telemetry", KINDS["partial_telemetry"].severity, first_step, evidence, named)
+    return alarm_of("partial_telemetry", first_step, evidence, named)
 
 
 def _evidence(looks: LayerLooks, layer: int, name: str, first_step: int) -> Evidence:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -57,5 +56,4 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     evidence = Evidence(
         "grad_norm", value, reading.expected, ratio, "noise", layer=layer, since_step=step_number(first_step)
     )
-    kind = "gradient_noise"
-    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,), (layer,))]
+    return [alarm_of("gradient_noise", first_step, (evidence,), (layer,))]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Severity
@@ -50,8 +50,7 @@ def out_of_range_alarms(state: RunState, loss: float, moment: Moment) -> list[Al
         return []
     since = step_number(moment.step)
     evidence = Evidence("loss", loss, middle, jump / (JUMP * middle), "out_of_range", since_step=since)
-    kind = "loss_out_of_range"
-    return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]
+    return [alarm_of("loss_out_of_range", moment.step, (evidence,))]
 
 
 def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -71,7 +70,7 @@ def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
             evidence = Evidence(
                 "loss", float(loss[-1]), expected, ratio, find, since_step=step_number(first_step)
             )
-            return [Alarm("loss_collapse", KINDS["loss_collapse"].severity, first_step, (evidence,))]
+            return [alarm_of("loss_collapse", first_step, (evidence,))]
     return []
 
 

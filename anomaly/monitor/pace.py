@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import LEARNING_RATE, Evidence
 from anomaly.monitor.context import caution
@@ -55,8 +54,7 @@ def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     evidence = Evidence(
         "step_seconds", 2.0**now, 2.0**usual, ratio, "pace", since_step=step_number(first_step)
     )
-    kind = "throughput_drop"
-    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,))]
+    return [alarm_of("throughput_drop", first_step, (evidence,))]
 
 
 def _is_explained(state: RunState) -> bool:

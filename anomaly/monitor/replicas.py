@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.state import RunState
 from anomaly.records import NOT_MEASURED_BITS, step_number
@@ -53,8 +52,7 @@ def replica_alarms(
     evidence = Evidence(
         "weight_hash", float(len(odd)), 0.0, float(len(odd)), "replica_vote", since_step=since
     )
-    kind = "replica_divergence"
-    return [Alarm(kind, KINDS[kind].severity, step, (evidence,), layers, tuple(sorted(odd)))]
+    return [alarm_of("replica_divergence", step, (evidence,), layers, tuple(sorted(odd)))]
 
 
 def _differing(

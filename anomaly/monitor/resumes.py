@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.history import RESUME_READINGS
@@ -73,7 +72,7 @@ def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
         "two_samples",
         since_step=step_number(first_step),
     )
-    return [Alarm("resume_corruption", KINDS["resume_corruption"].severity, first_step, (evidence,))]
+    return [alarm_of("resume_corruption", first_step, (evidence,))]
 
 
 def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -114,8 +113,7 @@ def _updates_alarm(
             )
         )
     names = tuple(state.table.layer_name(slot) or "" for slot in order[:MAX_LAYERS_NAMED].tolist())
-    kind = "optimizer_state_lost"
-    return Alarm(kind, KINDS[kind].severity, moment.step, tuple(evidence), names)
+    return alarm_of("optimizer_state_lost", moment.step, tuple(evidence), names)
 
 
 def _log2(values: NDArray[np.float32]) -> NDArray[np.float64]:

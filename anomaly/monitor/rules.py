@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.context import batch_factor, is_announced
@@ -208,7 +207,7 @@ def _zero_alarm(kind: str, state: RunState, slots: list[int], moment: Moment) ->
         )
         for slot in slots[:MAX_EVIDENCE]
     )
-    return Alarm(kind, KINDS[kind].severity, first_step, evidence, tuple(layers[:MAX_LAYERS_NAMED]))
+    return alarm_of(kind, first_step, evidence, tuple(layers[:MAX_LAYERS_NAMED]))
 
 
 def onset_step(state: RunState, readings_ago: int, moment: Moment) -> int:
@@ -229,4 +228,4 @@ def last_good_step(state: RunState, first_step: int) -> int | None:
 def _lr_alarm(lr: float, settled: float | None, moment: Moment) -> Alarm:
     score = lr / settled if settled else 1.0
     evidence = Evidence("lr", lr, settled, score, "lr_schedule", since_step=step_number(moment.step))
-    return Alarm("lr_schedule", KINDS["lr_schedule"].severity, moment.step, (evidence,))
+    return alarm_of("lr_schedule", moment.step, (evidence,))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.history import KEPT
@@ -57,8 +56,7 @@ def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         "halvings",
         since_step=step_number(first),
     )
-    kind = "loss_scale_collapse"
-    return [Alarm(kind, KINDS[kind].severity, first, (evidence,))]
+    return [alarm_of("loss_scale_collapse", first, (evidence,))]
 
 
 def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
@@ -89,4 +87,4 @@ def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         "clipped_share",
         since_step=step_number(first),
     )
-    return [Alarm("clip_saturation", KINDS["clip_saturation"].severity, first, (evidence,))]
+    return [alarm_of("clip_saturation", first, (evidence,))]

@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import is_announced
@@ -55,7 +54,7 @@ def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
             score = float(max(lr[-1] / expected, expected / lr[-1]))
             since = step_number(int(steps[at]))
             evidence = Evidence("lr", float(lr[-1]), expected, score, find.__name__[1:], since_step=since)
-            return [Alarm("lr_schedule", KINDS["lr_schedule"].severity, int(steps[at]), (evidence,))]
+            return [alarm_of("lr_schedule", int(steps[at]), (evidence,))]
     return []
 
 

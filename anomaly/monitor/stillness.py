@@ -11,8 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.history import PIECE
@@ -142,8 +141,7 @@ def _frozen_alarm(
         )
         for slot, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
     )
-    kind = "weights_frozen"
-    return Alarm(kind, KINDS[kind].severity, first_step, evidence, tuple(names[:MAX_LAYERS_NAMED]))
+    return alarm_of("weights_frozen", first_step, evidence, tuple(names[:MAX_LAYERS_NAMED]))
 
 
 def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
@@ -167,4 +165,4 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
     evidence = Evidence(
         "weight_norm", rate, float(np.median(usual)), times / SLOWER, "speed", since_step=since
     )
-    return [Alarm(kind, KINDS[kind].severity, moment.step, (evidence,))]
+    return [alarm_of(kind, moment.step, (evidence,))]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -88,4 +87,4 @@ def _judged(
         layer=layer,
         since_step=step_number(first_step),
     )
-    return [Alarm(kind, KINDS[kind].severity, first_step, (evidence,), (layer,))]
+    return [alarm_of(kind, first_step, (evidence,), (layer,))]

@@ -20,9 +20,8 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from statistics import median
 
-from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.alarm import alarm_of
 from anomaly.incidents.book import MAX_RANKS_NAMED
-from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Source, Transition
 from anomaly.monitor.context import declared_pauses
@@ -191,7 +190,7 @@ class PartitionTimers:
         unix_seconds: float, outcome: Outcome,
     ) -> None:  # fmt: skip
         moment = self._moment(state, unix_seconds)
-        alarm = Alarm(kind, KINDS[kind].severity, moment.step, (evidence,), ranks=ranks)
+        alarm = alarm_of(kind, moment.step, (evidence,), ranks=ranks)
         good = last_good_step(state, moment.step + 1)
         key = home_key(state.run, state.fork)
         outcome.transitions.append((key, timers.book.begin(state.run, alarm, moment, good)))

@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
-from anomaly.incidents.kinds import KINDS
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.limits import Watch
@@ -33,9 +32,7 @@ def watch_alarms(
             step = step_number(moment.step)
             evidence = Evidence(watch.signal, value, None, ratio, watch.detector, layer, step)
             layers = () if layer is None else (layer,)
-            alarms.append(
-                Alarm("series_shift", KINDS["series_shift"].severity, moment.step, (evidence,), layers)
-            )
+            alarms.append(alarm_of("series_shift", moment.step, (evidence,), layers))
     return alarms
 
 
