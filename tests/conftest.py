@@ -7,6 +7,8 @@ kills a broker starts its own from `tests.kafka_servers`.
 
 from __future__ import annotations
 
+import gc
+import logging
 import secrets
 import signal
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from typing import TypeVar
 
 import pytest
 
+from anomaly import hook
 from tests.install_servers import (
     ServerUnavailableError,
     alertmanager,
@@ -58,6 +61,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kafka" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("kafka")
         metafunc.parametrize("kafka", marker.args if marker else KINDS, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets up the process's log: not for the tests that follow."""
+    loggers = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    levels, handlers = [one.level for one in loggers], list(logging.root.handlers)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for handler in set(logging.root.handlers) - set(handlers):
+        logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _hooks_closed() -> Iterator[None]:
+    """A test that fails leaves its hook open, which would go on trying to send while others run."""
+    before = set(hook._live)
+    yield
+    left = [run for run in hook._live if run._open and run not in before]
+    for run in left:
+        run.close(0)
+    if left:
+        gc.collect()  # what they leave behind is theirs too
 
 
 @pytest.fixture(scope="session")
