@@ -1,4 +1,5 @@
-"""Topics and groups as a worker or a notifier needs them: what is there, what is missing, creating it or saying how.
+"""Topics and groups as a worker or a notifier needs them: what is there, what is missing, creating it or saying how,
+and whether it may be written.
 
 `who` in a message is who asks: "this worker", "this notifier".
 """
@@ -8,23 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 from aiokafka.protocol.group import HeartbeatRequest
 
 from anomaly.errors import PreflightError
 from anomaly.settings import Settings
-from anomaly.topics import topic_configurations
+from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY, topic_configurations
 
 CREATE_TIMEOUT_MS = 15_000
 MOST_COPIES = 3
@@ -132,6 +138,23 @@ async def _may_join(admin: AIOKafkaAdminClient, group: str, node: int) -> None:
     response = await admin._send_request(HeartbeatRequest(group, -1, ""), node)
     if response.error_code == GroupAuthorizationFailedError.errno:
         raise GroupAuthorizationFailedError(group)
+
+
+async def write_test_record(producer: AIOKafkaProducer, topic: str, who: str) -> Any:
+    """Write what every reader passes over; return where it is. Raises `PreflightError` where it is refused, and as it
+    is what says that no broker answers, or that `who` may write nowhere at all.
+    """
+    try:
+        return await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
+    except TopicAuthorizationFailedError:
+        raise PreflightError(f"{who} may not write to topic {topic}; allow it WRITE on that topic") from None
+    except (KafkaConnectionError, NodeNotReadyError, ClusterAuthorizationFailedError):
+        raise
+    except KafkaError as error:
+        raise PreflightError(
+            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
+            "log and at the topic's min.insync.replicas"
+        ) from error
 
 
 async def until(look_again: Callable[[], Awaitable[T | None]], otherwise: str) -> T:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from anomaly.commands.arguments import age, count
+from anomaly.commands.arguments import add_limit, add_run_filter, add_since, age
 from anomaly.commands.letter_shown import as_json, details, letters_table, reasons_line
 from anomaly.commands.letters import Found, Letter, Place, Wanted, find, place_of
 from anomaly.commands.requeue import Requeue, plan, send
@@ -57,25 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--reason", choices=list(Reason), type=Reason, metavar="REASON", help="only of this reason"
         )
-        action.add_argument(
-            "--run", metavar="PATTERN", default="*", help="only of these runs; * and ? stand for any text"
-        )
-        action.add_argument(
-            "--since",
-            type=age,
-            metavar="AGE",
-            default=float("inf"),
-            help="refused at most so long ago: 90s, 30m, 6h, 2d",
-        )
+        add_run_filter(action, "only of these runs")
+        add_since(action, "refused")
         action.add_argument(
             "--until", type=age, metavar="AGE", default=0.0, help="refused at least so long ago"
         )
-    listing.add_argument(
-        "--limit", type=count, default=LISTED, help="the newest so many (default: %(default)s)"
-    )
-    again.add_argument(
-        "--limit", type=count, default=1000, help="at most so many, the oldest first (default: %(default)s)"
-    )
+    add_limit(listing, LISTED)
+    add_limit(again, 1000, "at most so many, the oldest first")
     again.add_argument("--yes", action="store_true", help="send them; without it they are only listed")
     again.add_argument("--force", action="store_true", help="also those that were sent again before")
     for action in (listing, showing, again):

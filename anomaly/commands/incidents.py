@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from anomaly.commands.arguments import age, count
+from anomaly.commands.arguments import add_limit, add_run_filter, add_severity, add_since, age
 from anomaly.commands.incident_actions import Order, do, there
 from anomaly.commands.incident_reading import Chosen, choose, find, read_actions
 from anomaly.commands.incident_shown import (
@@ -28,7 +28,7 @@ from anomaly.commands.incident_shown import (
 )
 from anomaly.errors import ActionError, SettingsError
 from anomaly.escapes import json_line
-from anomaly.incidents import Action, Match, Severity, Transition
+from anomaly.incidents import Action, Match, Transition
 from anomaly.incidents.actions import ENDING
 from anomaly.reading import SMALL_FETCH, TopicReader
 from anomaly.screen import screen
@@ -72,24 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _filters(listing: argparse.ArgumentParser) -> None:
     listing.add_argument("--all", action="store_true", help="also those that are resolved")
-    listing.add_argument(
-        "--run", metavar="PATTERN", default="*", help="only these runs; * and ? stand for any text"
-    )
+    add_run_filter(listing, "only these runs")
     listing.add_argument("--kind", metavar="PATTERN", default="*", help="only these kinds")
-    listing.add_argument(
-        "--severity", type=Severity, choices=list(Severity), default=Severity.INFO,
-        metavar="info|warning|critical", help="this severity and above (default: info)",
-    )  # fmt: skip
-    listing.add_argument(
-        "--since",
-        type=age,
-        metavar="AGE",
-        default=float("inf"),
-        help="changed at most so long ago: 90s, 30m, 6h, 2d",
-    )
-    listing.add_argument(
-        "--limit", type=count, default=LISTED, help="the newest so many (default: %(default)s)"
-    )
+    add_severity(listing)
+    add_since(listing, "changed")
+    add_limit(listing, LISTED)
 
 
 def _doing(doing: argparse.ArgumentParser, action: Action, by_match: bool) -> None:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from anomaly.commands.arguments import add_run_filter, add_severity
 from anomaly.escapes import json_line, shown
 from anomaly.incidents.transition import Severity, Status, Transition, decode_transition
 from anomaly.reading import TopicReader
@@ -41,17 +42,8 @@ class Seen:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     parser.add_argument("--from-beginning", action="store_true", help="first all that the topic still holds")
-    parser.add_argument(
-        "--run", metavar="PATTERN", default="*", help="only these runs; * and ? stand for any text"
-    )
-    parser.add_argument(
-        "--severity",
-        type=Severity,
-        choices=list(Severity),
-        default=Severity.INFO,
-        metavar="info|warning|critical",
-        help="this severity and above (default: info)",
-    )
+    add_run_filter(parser, "only these runs")
+    add_severity(parser)
     parser.add_argument("--json", action="store_true", help="one JSON transition a line")
     add_flags(parser, (*CONNECTION, "topic_prefix"))
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Status, Transition
 from anomaly.notify.quantities import sane
+from anomaly.settings import Settings
 
 WINDOW_SECONDS = 1800
 """Grafana shows this much before the incident was opened, and after it was resolved."""
@@ -64,6 +65,11 @@ class Links:
         if known is None:
             return ""
         return f"{self.runbook_url.rstrip('/')}/{known[1]}.md" if self.runbook_url else path
+
+
+def links_of(settings: Settings) -> Links:
+    """As a team's settings name them."""
+    return Links(settings.grafana_url, settings.runbook_url)
 
 
 def own_dashboard(transition: Transition) -> tuple[str, str]:

@@ -11,19 +11,13 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    NodeNotReadyError,
-    TopicAuthorizationFailedError,
-)
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, TopicAuthorizationFailedError
 
 from anomaly.credentials import kafka_options
 from anomaly.errors import PreflightError
 from anomaly.refusals import ThreadLog, unreachable
 from anomaly.settings import Settings
-from anomaly.topic_admin import Cluster, coordinator_of, ensure_topics
-from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
+from anomaly.topic_admin import Cluster, coordinator_of, ensure_topics, write_test_record
 
 REQUEST_TIMEOUT_MS = 10_000
 REFUSAL_MS = 1_000
@@ -118,15 +112,6 @@ async def _write(settings: Settings, topic: str) -> None:
     )
     try:
         await producer.start()
-        await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
-    except TopicAuthorizationFailedError:
-        raise PreflightError(f"{WHO} may not write to topic {topic}; allow it WRITE on that topic") from None
-    except (KafkaConnectionError, NodeNotReadyError):
-        raise
-    except KafkaError as error:
-        raise PreflightError(
-            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
-            "log and at the topic's min.insync.replicas"
-        ) from error
+        await write_test_record(producer, topic, WHO)
     finally:
         await producer.stop()

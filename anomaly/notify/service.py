@@ -19,7 +19,7 @@ from anomaly.notify.desk import Desk
 from anomaly.notify.http import Http
 from anomaly.notify.lane import Lane
 from anomaly.notify.ledger import Ledger
-from anomaly.notify.links import Links
+from anomaly.notify.links import links_of
 from anomaly.notify.office import Office
 from anomaly.notify.preflight import Found, preflight
 from anomaly.notify.pulse import Pulse
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 @contextlib.asynccontextmanager
 async def mailboxes(settings: Settings) -> AsyncIterator[Mapping[str, Mailbox]]:
     """Every receiver of the settings, by name. Raises `SettingsError` for a secret that cannot be read or used."""
-    http, links = Http(settings.notify_ca_file), Links(settings.grafana_url, settings.runbook_url)
+    http, links = Http(settings.notify_ca_file), links_of(settings)
     made: dict[str, Mailbox] = {}
     try:
         for spec in settings.receiver_specs:
@@ -95,10 +95,9 @@ class Notifier:
             log.warning("receivers: %s: no route leads to it; it only stands in for others, if for any", name)
         ledger = Ledger(settings.connection, topics.notifications, settings.development_broker)
         actions = Actions(settings.connection, topics.incident_actions, at.action_partitions)
-        links = Links(settings.grafana_url, settings.runbook_url)
         pictures = _pictures(settings, found)
         office = Office(
-            ledger, actions.book, routes, links, self._metrics, self._pulse.check,
+            ledger, actions.book, routes, links_of(settings), self._metrics, self._pulse.check,
             None if pictures is None else pictures.of,
         )  # fmt: skip
         since = time.time()

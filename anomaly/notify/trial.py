@@ -12,7 +12,7 @@ from anomaly.exit_codes import ExitCode
 from anomaly.incidents.transition import Severity, Status, Transition
 from anomaly.notify import compose
 from anomaly.notify.delivery import DeliveryError
-from anomaly.notify.links import Links
+from anomaly.notify.links import links_of
 from anomaly.notify.service import mailboxes
 from anomaly.settings import Settings
 from anomaly.settings_tables import nearest
@@ -36,7 +36,7 @@ def run(settings: Settings, name: str) -> int:
 
 async def _send(settings: Settings, name: str) -> int:
     now = time.time()
-    links = Links(settings.grafana_url, settings.runbook_url)
+    links = links_of(settings)
     delivery = compose.trial(name, _sample(now), f"test-{name}-{int(now)}", links)
     async with mailboxes(settings) as found:
         began = time.monotonic()

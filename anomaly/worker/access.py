@@ -10,18 +10,12 @@ import asyncio
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    KafkaConnectionError,
-    KafkaError,
-    NodeNotReadyError,
-    TopicAuthorizationFailedError,
-)
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from anomaly.credentials import kafka_options
 from anomaly.errors import PreflightError
 from anomaly.settings import Settings
-from anomaly.topics import PREFLIGHT_HEADER, PREFLIGHT_KEY
+from anomaly.topic_admin import write_test_record
 
 REQUEST_TIMEOUT_MS = 10_000
 READ_SECONDS = 15.0
@@ -36,7 +30,7 @@ async def check_access(settings: Settings) -> None:
         await producer.start()
         for topic in (topics.telemetry, topics.incidents, topics.deadletter, topics.changelog):
             try:
-                written = await _write(producer, topic)
+                written = await write_test_record(producer, topic, "this worker")
                 if topic != topics.deadletter:
                     await _read(settings, TopicPartition(written.topic, written.partition), written.offset)
             except PreflightError as error:
@@ -47,22 +41,6 @@ async def check_access(settings: Settings) -> None:
         await producer.stop()
     if refused:
         raise PreflightError("\n".join(refused))
-
-
-async def _write(producer: AIOKafkaProducer, topic: str) -> Any:
-    try:
-        return await producer.send_and_wait(topic, b"", PREFLIGHT_KEY, headers=[(PREFLIGHT_HEADER, b"")])
-    except TopicAuthorizationFailedError:
-        raise PreflightError(
-            f"this worker may not write to topic {topic}; allow it WRITE on that topic"
-        ) from None
-    except (KafkaConnectionError, NodeNotReadyError, ClusterAuthorizationFailedError):
-        raise
-    except KafkaError as error:
-        raise PreflightError(
-            f"a test record cannot be written to topic {topic} ({type(error).__name__}: {error}); look at the broker's "
-            "log and at the topic's min.insync.replicas"
-        ) from error
 
 
 async def _read(settings: Settings, tp: TopicPartition, offset: int) -> None:
