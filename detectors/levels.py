@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from .tails import NO_TAILS, TOGETHER, Tail, Tails, shipped
@@ -41,6 +42,7 @@ MOST_RATE: Final = 1e-2
 """No level is asked for that calm series pass more often than this."""
 
 _MEAN_TO_DEVIATION = 1.2533
+_REMEMBERED = 4096
 
 
 def _share(slots: int, budget: float) -> float:
@@ -84,8 +86,20 @@ class Levels:
         chart: "spike" or "shift" of the slab, or the name of any other statistical detector, whose ratio is 1 at the
         level it was designed for. steps: that one reading stands for; they share their budget.
         """
-        reference = _theory(chart, slots, BUDGET * steps)
-        return reference / self.level(chart, kind, slots, of_kind, self.budget * steps)
+        asked = (chart, kind, slots, of_kind, steps)
+        known = self._gains.get(asked)
+        if known is None:
+            if len(self._gains) >= _REMEMBERED:
+                self._gains.clear()
+            reference = _theory(chart, slots, BUDGET * steps)
+            known = reference / self.level(chart, kind, slots, of_kind, self.budget * steps)
+            self._gains[asked] = known
+        return known
+
+    @cached_property
+    def _gains(self) -> dict[tuple[str, str, int, int, float], float]:
+        """What `gain` has worked out: it is asked for the same again and again."""
+        return {}
 
     def level(self, chart: str, kind: str, slots: int, of_kind: int, budget: float) -> float:
         """The score at which this chart alarms; a score is a ratio times the level by theory for the default budget."""

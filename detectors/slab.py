@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of
+from .gathered import fast_means
 from .kernel import judge_tiles
 from .levels import Levels
 from .profiles import PROFILES, SHARE_EPS, Transform
@@ -146,6 +147,11 @@ class Slab:
     def row(self, row: Row) -> NDArray[np.float32]:
         """A copy of one row of state for all slots: float32 [n]."""
         return self._tiles()[:, row, :].reshape(-1)[: self.profiles.size]
+
+    def fast(self, slots: NDArray[np.intp], learned: int) -> NDArray[np.float32]:
+        """The fast means of these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
+        means: NDArray[np.float32] = fast_means(self._state, slots, learned)
+        return means
 
     def dead(self, minimum: int = 3) -> NDArray[np.intp]:
         """Slots exactly 0 for at least `minimum` readings and 3 times their longest healthy run of zeros."""

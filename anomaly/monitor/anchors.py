@@ -25,9 +25,10 @@ class Anchors(msgspec.Struct, omit_defaults=True):
     levels: bytes = b""
     tails: list[float] = []
 
-    def of(self, anchor: int, series: slice) -> NDArray[np.float32]:
-        """Levels at the older (0) or newer (1) anchor: float32 [series]."""
-        levels: NDArray[np.float32] = self._pair()[anchor, series].astype(np.float32)
+    @property
+    def oldest(self) -> NDArray[np.float32]:
+        """Levels at the older anchor: float32 [n]."""
+        levels: NDArray[np.float32] = self._pair()[0].astype(np.float32)
         return levels
 
     def fits(self, series: int) -> bool:

@@ -22,7 +22,7 @@ class Kin:
     no like of the others, whatever its name, nor are a mixture's experts: they get what a router sends them.
     """
 
-    __slots__ = ("alike", "blocks", "slots")
+    __slots__ = ("alike", "any_alike", "blocks", "slots")
 
     def __init__(self, table: SeriesTable, signal: str) -> None:
         slots = table.slots_of((signal,))
@@ -39,6 +39,7 @@ class Kin:
             ],
             np.bool_,
         )
+        self.any_alike = bool(self.alike.any())
         numbers: dict[str, int] = {}
         blocks = [numbers.setdefault(_block_of(name), len(numbers)) for name in names]
         self.blocks: NDArray[np.int32] = np.array(blocks, np.int32)
@@ -49,13 +50,25 @@ def _block_of(name: str) -> str:
     return found.group(1) if found else name
 
 
-_known: WeakKeyDictionary[SeriesTable, dict[str, Kin]] = WeakKeyDictionary()
+class Kindred:
+    """Of some signals: the `Kin` of each, and all their slots one after the other, int [n]."""
+
+    __slots__ = ("kin", "slots")
+
+    def __init__(self, table: SeriesTable, signals: tuple[str, ...]) -> None:
+        self.kin = tuple(Kin(table, signal) for signal in signals)
+        self.slots: NDArray[np.intp] = np.concatenate([each.slots for each in self.kin])
 
 
-def kin_of(table: SeriesTable, signal: str) -> Kin:
-    """Of this table and signal; worked out once for all runs alike."""
-    by_signal = _known.setdefault(table, {})
-    kin = by_signal.get(signal)
-    if kin is None:
-        kin = by_signal[signal] = Kin(table, signal)
-    return kin
+_known: WeakKeyDictionary[SeriesTable, dict[tuple[str, ...], Kindred]] = WeakKeyDictionary()
+
+
+def kindred_of(table: SeriesTable, signals: tuple[str, ...]) -> Kindred:
+    """Of this table and these signals; worked out once for all runs alike."""
+    by_signals = _known.get(table)
+    if by_signals is None:
+        by_signals = _known[table] = {}
+    kindred = by_signals.get(signals)
+    if kindred is None:
+        kindred = by_signals[signals] = Kindred(table, signals)
+    return kindred

@@ -8,7 +8,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
-from anomaly.monitor.kin import kin_of
+from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
@@ -16,6 +16,7 @@ from detectors.unsteady import SAMPLES, STRIDE, Unsteady
 
 LEARNING_READINGS = 128
 """Between two times that the chart takes what it saw as usual."""
+GRADIENTS = ("grad_norm",)
 _LEARNED = "noise.learned"
 _SEEN = "noise.seen"
 
@@ -24,7 +25,7 @@ def note_noise(state: RunState) -> None:
     """Sample the gradients' deviations of the record that the slab has just judged."""
     if state.readings % STRIDE:
         return
-    slots = kin_of(state.table, "grad_norm").slots
+    slots = kindred_of(state.table, GRADIENTS).slots
     if not len(slots):
         return
     if len(state.unsteady) != len(slots):
@@ -34,7 +35,7 @@ def note_noise(state: RunState) -> None:
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """The layer whose gradient jumps most, if it is far out."""
-    chart, slots = state.unsteady, kin_of(state.table, "grad_norm").slots
+    chart, slots = state.unsteady, kindred_of(state.table, GRADIENTS).slots
     if len(chart) != len(slots) or not len(slots):
         return []
     found = chart.judge()

@@ -225,7 +225,7 @@ class RunState:
     anchors: Anchors = field(default_factory=Anchors)
     """Where the layers' levels stood before."""
     unsteady: Unsteady = field(default_factory=lambda: Unsteady(0))
-    """Of the layers' gradients, in the order of `kin_of(table, "grad_norm").slots`."""
+    """Of the layers' gradients, in the order of `noise.GRADIENTS`."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))
     """Of the weights' norms, in the order of `table.weight_slots`."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)

@@ -10,16 +10,16 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.kin import Kin, kin_of
+from anomaly.monitor.kin import Kin, kindred_of
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
-from detectors.rows import Row
 from detectors.stray import LEAST, stray
 
 EFFECTS = {"weight_norm": 0.5, "grad_norm": 2.2, "update_ratio": 1.4}
 """log2, by the signal: what a layer must go further than its siblings, at the least."""
+SIGNALS = tuple(EFFECTS)
 LEARNED = 3
 """Readings from which on a level is known."""
 
@@ -29,42 +29,35 @@ def stray_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     anchors, reading = state.anchors, state.history.taken
     if anchors.looked >= 0 and reading - anchors.looked < PIECE:
         return []
-    kin = [kin_of(state.table, signal) for signal in EFFECTS]
-    if not any(len(each.slots) >= LEAST for each in kin):
+    kindred = kindred_of(state.table, SIGNALS)
+    if not any(len(each.slots) >= LEAST for each in kindred.kin):
         return []
-    now = _levels(state, kin)
+    now = state.slab.fast(kindred.slots, LEARNED)
     if not anchors.fits(len(now)):
         anchors.begin(reading, now, len(EFFECTS))
         return []
-    alarms, first = [], 0
-    for at, (signal, each) in enumerate(zip(EFFECTS, kin, strict=True)):
-        alarms += _judged(state, at, signal, each, now[first : first + len(each.slots)], first, moment)
-        first += len(each.slots)
+    alarms, first, then = [], 0, anchors.oldest
+    for at, each in enumerate(kindred.kin):
+        end = first + len(each.slots)
+        alarms += _judged(state, at, each, now[first:end], then[first:end], moment)
+        first = end
     anchors.take(reading, now)
     return alarms
-
-
-def _levels(state: RunState, kin: list[Kin]) -> NDArray[np.float32]:
-    """The levels of all layers' series, signal after signal: float32 [series], NaN where too little is known."""
-    slots = np.concatenate([each.slots for each in kin])
-    levels: NDArray[np.float32] = state.slab.row(Row.FAST)[slots]
-    levels[state.slab.row(Row.N)[slots] < LEARNED] = np.nan
-    return levels
 
 
 def _judged(
     state: RunState,
     at: int,
-    signal: str,
     kin: Kin,
     now: NDArray[np.float32],
-    first: int,
+    then: NDArray[np.float32],
     moment: Moment,
 ) -> list[Alarm]:
-    anchors, meaning = state.anchors, meaning_of(signal)
-    if not kin.alike.any():
+    """Of the signal number `at`: its layers' levels, float32 [layers], now and at the older anchor."""
+    if not kin.any_alike:
         return []
-    then = anchors.of(0, slice(first, first + len(now)))
+    signal, anchors = SIGNALS[at], state.anchors
+    meaning = meaning_of(signal)
     tail = anchors.tails[3 * at]
     found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, meaning.down is None)
     ratio = found.ratio * state.slab.levels.gain("stray", meaning.profile) / caution(state)

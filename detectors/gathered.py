@@ -1,0 +1,28 @@
+"""What a slab knows of some of its slots, gathered in one compiled pass; no detector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .rows import FIELDS, LANES, Row
+
+__all__ = ["fast_means"]
+
+_TILE = FIELDS * LANES
+_N, _FAST = int(Row.N) * LANES, int(Row.FAST) * LANES
+
+
+@njit(cache=True, error_model="numpy")
+def fast_means(state: Any, slots: Any, learned: int) -> Any:
+    """Of `slots` (int [n]) the fast means: float32 [n], NaN for those that have learned fewer readings.
+
+    state: flat float32 [tiles * FIELDS * LANES].
+    """
+    means = np.empty(slots.size, np.float32)
+    for i in range(slots.size):
+        at = slots[i] // LANES * _TILE + slots[i] % LANES
+        means[i] = np.nan if state[at + _N] < learned else state[at + _FAST]
+    return means
