@@ -9,17 +9,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.incidents.cause import block_of
 from anomaly.monitor.series import EXPERT, WHOLE_MODEL, SeriesTable
 
 _NUMBERS = re.compile(r"\d+")
-_BLOCK = re.compile(r"^(.*?\d+)")
 
 
 class Kin:
     """Of one signal: its layers' slots int [n]; which of them have their like, bool [n]; their blocks, int32 [n].
 
-    Names that are alike but for numbers are of one kind; a block's name ends with the first number. The last layer is
-    no like of the others, whatever its name, nor are a mixture's experts: they get what a router sends them.
+    Names that are alike but for numbers are of one kind. The last layer is no like of the others, whatever its name,
+    nor are a mixture's experts: they get what a router sends them.
     """
 
     __slots__ = ("alike", "any_alike", "blocks", "slots")
@@ -41,13 +41,8 @@ class Kin:
         )
         self.any_alike = bool(self.alike.any())
         numbers: dict[str, int] = {}
-        blocks = [numbers.setdefault(_block_of(name), len(numbers)) for name in names]
+        blocks = [numbers.setdefault(block_of(name), len(numbers)) for name in names]
         self.blocks: NDArray[np.int32] = np.array(blocks, np.int32)
-
-
-def _block_of(name: str) -> str:
-    found = _BLOCK.match(name)
-    return found.group(1) if found else name
 
 
 class Kindred:

@@ -199,5 +199,8 @@ def test_an_incident_says_which_benign_explanations_were_considered() -> None:
 
 
 def test_a_block_is_the_numbered_part_of_the_model() -> None:
-    names = ("h.3.attn.qkv", "h.30.attn", "model.layers.12", "blocks.0.1.conv", "head")
-    assert [block_of(name) for name in names] == ["h.3", "h.30", "model.layers.12", "blocks.0", "head"]
+    of = {
+        "h.3.attn.qkv": "h.3", "h.30.attn": "h.30", "model.layers.12": "model.layers.12", "blocks.0.1.conv": "blocks.0",
+        "layer1.0.conv2": "layer1.0", "Block_3.Dense_0": "Block_3", "conv1": "conv1", "head": "head", "": "",
+    }  # fmt: skip
+    assert {name: block_of(name) for name in of} == of
