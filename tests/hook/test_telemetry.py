@@ -22,11 +22,6 @@ from tests.hook.recording import Broker, Time, read, sequences, telemetry, wait_
 LAYOUT = Layout(("a", "b"), ("grad_norm", "weight_norm"))
 
 
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
-
-
 def test_each_step_arrives_in_order_after_its_layout(broker: Broker) -> None:
     with telemetry(broker) as run:
         for step in range(50):

@@ -1,113 +1,30 @@
-"""PyTorch trainings, small but real, under `watch`."""
+"""PyTorch trainings, small but real, under `watch`: what is measured, and what that changes (nothing)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
-from torch.optim import Optimizer  # noqa: E402
 
-from anomaly import SettingsError, Telemetry  # noqa: E402
-from anomaly.pending import MOST_PENDING, Pending  # noqa: E402
-from anomaly.torch import Watch, watch  # noqa: E402
-from anomaly.torch_device import DeviceReading, PinnedRing  # noqa: E402
 from anomaly.torch_layers import Layers  # noqa: E402
-from tests.hook.recording import FAST, Broker, Sent, read  # noqa: E402
+from tests.hook.recording import Broker  # noqa: E402
+from tests.hook.torch_trainings import (  # noqa: E402
+    LAYERS,
+    TOKENS,
+    WIDTH,
+    Model,
+    batches,
+    loss_of,
+    steps_of,
+    train,
+    watched,
+)
 
-TOKENS, WIDTH = 11, 8
-
-
-class Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.mlp(self.norm(x))
-        return out
-
-
-class Model(nn.Module):
-    """An embedding, two blocks and a head whose weight is the embedding's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(TOKENS, WIDTH)
-        self.h = nn.ModuleList([Block(), Block()])
-        self.head = nn.Linear(WIDTH, TOKENS)
-        self.head.weight = self.embed.weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens)
-        for block in self.h:
-            x = block(x)
-        out: Tensor = self.head(x)
-        return out
-
-
-LAYERS = (
-    "embed", "h.0.norm", "h.0.mlp.0", "h.0.mlp.2", "h.1.norm", "h.1.mlp.0", "h.1.mlp.2", "head",
-)  # fmt: skip
-
-
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    yield
-    torch.random.set_rng_state(state)
-
-
-def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(model(tokens), tokens.roll(1))
-
-
-def batches(number: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randint(0, TOKENS, (32,), generator=generator) for _ in range(number)]
-
-
-def watched(model: nn.Module, optimizer: Any, broker: Broker, **options: Any) -> Watch:
-    return watch(model, optimizer, "r1", sender=broker.connect, pacing=FAST, **options)
-
-
-def train(
-    model: nn.Module,
-    optimizer: Any,
-    run: Watch | None,
-    steps: int = 1,
-    before_update: Callable[[int], Any] | None = None,
-) -> list[float]:
-    losses = []
-    for step, tokens in enumerate(batches(steps)):
-        optimizer.zero_grad()
-        loss = loss_of(model, tokens)
-        loss.backward()
-        if before_update:
-            before_update(step)
-        optimizer.step()
-        if run is not None:
-            run.step(loss)
-        losses.append(float(loss.detach()))
-    return losses
-
-
-def steps_of(broker: Broker) -> list[Sent]:
-    return [record for record in read(broker.messages) if record.model]
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def test_watching_changes_no_bit_of_the_training(broker: Broker) -> None:
@@ -312,34 +229,6 @@ def test_freezing_a_layer_changes_the_layout_and_ends_its_gradients(broker: Brok
     assert "grad_norm" not in after.layers["h.0.mlp.0"]
 
 
-@pytest.mark.parametrize("max_norm", [0.01, 100.0])
-def test_clipping_is_bit_equal_to_torchs_and_reports_what_was_before(broker: Broker, max_norm: float) -> None:
-    def trained(clip: Callable[[Any], Callable[[int], Any]], run: bool) -> list[Tensor]:
-        torch.manual_seed(3)
-        model = Model()
-        optimizer = torch.optim.SGD(model.parameters(), 0.5)
-        watching = watched(model, optimizer, broker) if run else None
-        train(model, optimizer, watching, 5, clip(watching or model))
-        if watching:
-            watching.close()
-        return [parameter.detach() for parameter in model.parameters()]
-
-    totals: list[float] = []
-    theirs = trained(
-        lambda model: (
-            lambda _step: totals.append(float(nn.utils.clip_grad_norm_(model.parameters(), max_norm)))
-        ),
-        False,
-    )
-    ours = trained(lambda run: lambda _step: run.clip_grad_norm_(max_norm), True)
-    assert all(torch.equal(one, other) for one, other in zip(theirs, ours, strict=True))
-    records = steps_of(broker)
-    assert [record.model["grad_norm_total"] for record in records] == pytest.approx(totals, rel=1e-5)
-    assert [record.model["clip_coef"] for record in records] == pytest.approx(
-        [min(1.0, max_norm / (total + 1e-6)) for total in totals], rel=1e-5
-    )
-
-
 def test_half_precision_norms_are_taken_in_float32(broker: Broker) -> None:
     model = nn.Linear(400, 400, bias=False).half()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -372,224 +261,3 @@ def test_tensors_of_several_dtypes_keep_their_layers(broker: Broker) -> None:
     assert record.layers["h.0.mlp.0"]["grad_norm"] == pytest.approx(
         math.sqrt(16 * 2 * WIDTH * WIDTH + 25 * 2 * WIDTH), rel=1e-3
     )
-
-
-def test_a_closures_gradients_are_taken_once_it_has_made_them(broker: Broker) -> None:
-    model = Model()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    (tokens,) = batches(1)
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = loss_of(model, tokens)
-        loss.backward()
-        return float(loss.detach())
-
-    with watched(model, optimizer, broker) as run:
-        run.step(optimizer.step(closure))
-    total = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
-    assert steps_of(broker)[0].model["grad_norm_total"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_steps_that_a_scaler_skips_say_so_and_report_no_gradients(broker: Broker, fused: bool) -> None:
-    model = Model()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
-    with watched(model, optimizer, broker, scaler=scaler) as run:
-        for step, tokens in enumerate(batches(3)):
-            optimizer.zero_grad()
-            loss = loss_of(model, tokens)
-            scaler.scale(loss).backward()
-            expected = math.sqrt(
-                sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)
-            )
-            if step == 1:
-                model.head.bias.grad[0] = math.inf  # type: ignore[index]
-            scaler.step(optimizer)
-            scaler.update()
-            run.step(loss)
-    records = steps_of(broker)
-    assert [record.model["skipped"] for record in records] == [0, 1, 0]
-    assert [record.model["loss_scale"] for record in records] == [256.0, 128.0, 128.0]
-    assert "grad_norm" not in records[1].layers.get("embed", {})
-    assert records[2].model["grad_norm_total"] == pytest.approx(expected / 128.0, rel=1e-4)
-
-
-def test_steps_count_by_themselves_from_any_number(broker: Broker) -> None:
-    model = nn.Linear(2, 2)
-    with watched(model, torch.optim.SGD(model.parameters(), 0.1), broker) as run:
-        run.step(1.0, step=500)
-        run.step(1.0)
-        run.step(torch.tensor(2.0, requires_grad=True), tokens=512, accuracy=torch.tensor([0.5]))
-    records = steps_of(broker)
-    assert [record.step for record in records] == [500, 501, 502]
-    assert records[2].model["loss"] == 2.0
-    assert records[2].model["tokens"] == 512
-    assert records[2].model["accuracy"] == 0.5
-
-
-def test_the_pause_of_an_evaluation_is_no_steps_duration(broker: Broker) -> None:
-    model = nn.Linear(2, 2)
-    with watched(model, torch.optim.SGD(model.parameters(), 0.1), broker) as run:
-        run.step(1.0)
-        run.step(1.0)
-        run.event("eval_start")
-        run.event("eval_end")
-        run.step(1.0)
-    records = steps_of(broker)
-    assert ["step_seconds" in record.model for record in records] == [False, True, False]
-    assert [event["kind"] for event in records[2].events][:2] == ["eval_start", "eval_end"]
-
-
-def test_an_error_while_measuring_ends_the_measuring_and_nothing_else(
-    broker: Broker, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Odd(Optimizer):
-        def __init__(self, parameters: Any) -> None:
-            super().__init__(parameters, {"lr": 0.1})
-
-        def step(self, closure: Any = None) -> Any:
-            return None
-
-        @property
-        def grad_scale(self) -> Tensor:
-            raise RuntimeError("a surprise")
-
-    model = Model()
-    optimizer = Odd(model.parameters())
-    with watched(model, optimizer, broker) as run:
-        train(model, optimizer, run, 4)
-    assert [record.model["loss"] > 0 for record in steps_of(broker)] == [True] * 4
-    assert caplog.text.count("a surprise") == 1
-
-
-def test_odd_values_are_reported_as_such_and_never_raise(
-    broker: Broker, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = Model()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with watched(model, optimizer, broker) as run:
-        run.step(torch.ones(3))
-        run.step("no number", step="nor this")  # type: ignore[arg-type]
-        run.step(1.0)
-    assert [record.model.get("loss") for record in steps_of(broker)] == [None, 1.0]
-    assert len(caplog.messages) == 2
-
-
-def test_closing_leaves_no_hook_behind(broker: Broker) -> None:
-    model = Model()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    run = watched(model, optimizer, broker, activations_every=1)
-    run.close()
-    assert not optimizer._optimizer_step_pre_hooks
-    assert not optimizer._optimizer_step_post_hooks
-    assert not any(module._forward_hooks for module in model.modules())
-    train(model, optimizer, run, 1)
-
-
-def test_a_compiled_model_is_watched_under_its_own_names(broker: Broker) -> None:
-    model = Model()
-    compiled = torch.compile(model, backend="eager")
-    optimizer = torch.optim.SGD(compiled.parameters(), 0.1)
-    with watched(compiled, optimizer, broker, activations_every=2) as run:
-        train(compiled, optimizer, run, 5)
-    records = steps_of(broker)
-    assert len(records) == 5
-    assert records[0].layout.layers == LAYERS
-    assert "grad_norm" in records[4].layers["embed"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"updates_every": -1}, "updates_every: got -1"),
-        ({"activations_every": 0.5}, "activations_every: got 0.5"),
-    ],
-)
-def test_wrong_arguments_are_refused_at_once(broker: Broker, options: dict[str, Any], said: str) -> None:
-    model = Model()
-    with pytest.raises(SettingsError, match=said):
-        watched(model, torch.optim.SGD(model.parameters(), 0.1), broker, **options)
-
-
-def test_what_is_no_optimizer_or_has_no_parameters_is_refused(broker: Broker) -> None:
-    with pytest.raises(SettingsError) as caught:
-        watched(nn.ReLU(), "adam", broker)
-    assert "a torch.optim.Optimizer is needed" in str(caught.value)
-    assert "there is nothing to watch" in str(caught.value)
-
-
-class Arrival:
-    """A CUDA event that happens when told."""
-
-    def __init__(self) -> None:
-        self.happened = False
-
-    def record(self) -> None:
-        self.happened = False
-
-    def query(self) -> bool:
-        return self.happened
-
-
-def test_on_a_device_numbers_are_read_when_their_copy_has_arrived_and_buffers_are_used_again() -> None:
-    arrivals: list[Arrival] = []
-
-    def arrival() -> Arrival:
-        arrivals.append(Arrival())
-        return arrivals[-1]
-
-    ring = PinnedRing(2, make_buffer=torch.empty, make_arrival=arrival)
-    decoded: list[NDArray[np.float32]] = []
-
-    def decode(numbers: NDArray[np.float32]) -> tuple[dict[str, float], None]:
-        decoded.append(numbers)
-        return {}, None
-
-    def reading(*values: float) -> DeviceReading:
-        vector = torch.tensor(values)
-        return DeviceReading(ring, ring.copy(vector), len(values), decode)
-
-    first, second, third = reading(1.0), reading(2.0), reading(3.0)
-    assert not first.ready()
-    assert third.ready()  # it has no buffer, and says so when it is read
-    with pytest.raises(RuntimeError, match="more steps behind than there are buffers"):
-        third.read()
-    arrivals[0].happened = True
-    assert first.ready()
-    assert not second.ready()
-    first.read()
-    fourth = reading(4.0, 5.0)
-    assert not fourth.ready()
-    arrivals[0].happened = arrivals[1].happened = True
-    second.read()
-    fourth.read()
-    assert [numbers.tolist() for numbers in decoded] == [[1.0], [2.0], [4.0, 5.0]]
-    assert len(arrivals) == 2
-
-
-def test_steps_on_their_way_are_reported_in_order_and_at_the_latest_at_the_end(broker: Broker) -> None:
-    class Late:
-        arrived = False
-
-        def ready(self) -> bool:
-            return self.arrived
-
-        def read(self) -> tuple[dict[str, float], None]:
-            return {"x": 1.0}, None
-
-    telemetry = Telemetry("r1", sender=broker.connect, pacing=FAST)
-    pending = Pending(telemetry)
-    readings = [Late() for _ in range(MOST_PENDING + 4)]
-    for step, reading in enumerate(readings):
-        if step == 3:
-            readings[0].arrived = True
-        pending.add(step, {"loss": float(step)}, reading)
-    readings[-1].arrived = True
-    pending.finish(0.0)
-    telemetry.close()
-    records = read(broker.messages)
-    assert [record.step for record in records] == list(range(MOST_PENDING + 4))
-    assert [record.step for record in records if "x" in record.model] == [0, MOST_PENDING + 3]
-    assert pending.missed == MOST_PENDING + 2
