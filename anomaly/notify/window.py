@@ -60,18 +60,10 @@ def window_of(
     transition: Transition, plan: Plan, pieces: Iterable[Piece], notes: Sequence[str] = ()
 ) -> Window | None:
     """The arrays of what was read, in the order of the log; None where nothing of it was measured."""
-    by_rank: dict[int, OfRank] = {}
-    for piece in pieces:
-        of_rank = by_rank.setdefault(piece.rank, {})
-        for at, step in enumerate(piece.steps):
-            of_rank.pop(step, None)
-            of_rank[step] = (piece, at)
-    by_rank = {rank: _of_one_attempt(of_rank) for rank, of_rank in by_rank.items()}
-    layer = None
-    if plan.of_layer:
-        layer = next((each.layer for each in transition.evidence if each.layer is not None), transition.layer)
+    by_rank = _by_rank(pieces)
     first = [rank for rank in transition.ranks if rank in by_rank]
     order = first + [rank for rank in sorted(by_rank) if rank not in first]
+    layer = _layer_of(transition) if plan.of_layer else None
     found = _first(plan, by_rank, order, layer)
     if found is None and layer is not None:  # that layer reports no longer, or nothing
         layer = None
@@ -79,28 +71,56 @@ def window_of(
     if found is None:
         return None
     rank, statistic = found
-    ranks = _ranks_shown(by_rank, transition.ranks) if plan.by_ranks else [rank]
-    steps = sorted({step for each in ranks for step in by_rank[each]})
-    steps = _cut(steps, transition)
-    strip = None
-    if plan.by_ranks:
-        of_ranks = {each: by_rank[each] for each in ranks}
-        strip = rank_strip(transition, of_ranks, steps, (statistic, layer))
+    shown = {each: by_rank[each] for each in _ranks_shown(by_rank, transition.ranks)} if plan.by_ranks else {}
+    steps = _cut(sorted({step for each in shown.values() or (by_rank[rank],) for step in each}), transition)
+    strip = rank_strip(transition, shown, steps, (statistic, layer)) if shown else None
     if strip is None:
         others = [by_rank[each] for each in reversed(order) if each != rank]
         strip = layer_strip(transition, [*others, by_rank[rank]], steps)
-    of = [] if layer is None else [layer]
-    of += [f"rank {rank}"] if transition.ranks else []
-    shown = [statistic]
+    names = [statistic]
     if layer is None and strip is None:
-        named = dict.fromkeys(each.statistic for each in transition.evidence if each.layer is None)
-        shown += [name for name in named if name not in (statistic, *IDENTITIES)][: MAX_CURVES - 1]
+        names = _statistics_named(transition, statistic)
+    curves = _curves(transition, by_rank[rank], (rank, layer), steps, names)
+    return Window(np.array(steps), curves, strip, tuple(notes)) if curves else None
+
+
+def _by_rank(pieces: Iterable[Piece]) -> dict[int, OfRank]:
+    """Of each rank where its steps are, the latest of equal ones last."""
+    by_rank: dict[int, OfRank] = {}
+    for piece in pieces:
+        of_rank = by_rank.setdefault(piece.rank, {})
+        for at, step in enumerate(piece.steps):
+            of_rank.pop(step, None)
+            of_rank[step] = (piece, at)
+    return {rank: _of_one_attempt(of_rank) for rank, of_rank in by_rank.items()}
+
+
+def _layer_of(transition: Transition) -> str | None:
+    return next((each.layer for each in transition.evidence if each.layer is not None), transition.layer)
+
+
+def _statistics_named(transition: Transition, first: str) -> list[str]:
+    """`first`, and what else of the whole model the evidence names."""
+    named = dict.fromkeys(each.statistic for each in transition.evidence if each.layer is None)
+    return [first, *(name for name in named if name not in (first, *IDENTITIES))][:MAX_CURVES]
+
+
+def _curves(
+    transition: Transition,
+    of_rank: OfRank,
+    where: tuple[int, str | None],
+    steps: list[float],
+    names: list[str],
+) -> tuple[Curve, ...]:
+    """Those of `names` that this rank has measured at `where`: a rank, and a layer if it is of one."""
+    rank, layer = where
+    of = ([] if layer is None else [layer]) + ([f"rank {rank}"] if transition.ranks else [])
     curves = []
-    for name in shown:
-        values, there = series(by_rank[rank], steps, name, layer)
+    for name in names:
+        values, there = series(of_rank, steps, name, layer)
         if there.any():
             curves.append(Curve(name, ", ".join(of), values, there, _expected(transition, name, layer)))
-    return Window(np.array(steps), tuple(curves), strip, tuple(notes)) if curves else None
+    return tuple(curves)
 
 
 def _first(
