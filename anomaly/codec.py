@@ -72,6 +72,7 @@ class _Head(msgspec.Struct, array_like=True):
     version: int
 
 
+_JSON_STARTS = frozenset(b"{ \t\r\n")
 _FLOAT32 = np.dtype("<f4")
 _MAX_MILLIONTHS = MAX_STEP * MILLIONTHS
 _encoder = msgspec.msgpack.Encoder()
@@ -115,7 +116,7 @@ def decode(payload: bytes, kafka_seconds: float | None = None) -> StepMessage | 
         raise RecordError(
             Reason.UNDECODABLE, "the message is empty; send a record as JSON or in the compact form"
         )
-    if payload[0] in b"{ \t\r\n":
+    if payload[0] in _JSON_STARTS:
         return json_records.decode(payload, kafka_seconds)
     try:
         wire = _decoder.decode(payload)

@@ -179,7 +179,7 @@ def check_name(what: str, name: str, reason: Reason = Reason.INVALID_RECORD) -> 
         raise RecordError(
             reason, f"{what}: got a name of {len(name)} characters, 1 to {MAX_NAME} are allowed"
         )
-    if not is_unicode(name):
+    if not (name.isascii() or is_unicode(name)):
         raise RecordError(reason, f"{what}: got a name with a lone surrogate; names must be valid Unicode")
     return name
 

@@ -94,7 +94,8 @@ class Climb:
 
     def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
         """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
-        self._x[:] = x
+        for series, value in enumerate(x):
+            self._x[series] = value
         found: bool
         found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence, self.gain)
         return found

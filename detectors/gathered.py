@@ -9,7 +9,7 @@ from numba import njit
 
 from .rows import FIELDS, LANES, Row
 
-__all__ = ["fast_means"]
+__all__ = ["fast_means", "readings_of"]
 
 _TILE = FIELDS * LANES
 _N, _FAST = int(Row.N) * LANES, int(Row.FAST) * LANES
@@ -26,3 +26,13 @@ def fast_means(state: Any, slots: Any, learned: int) -> Any:
         at = slots[i] // LANES * _TILE + slots[i] % LANES
         means[i] = np.nan if state[at + _N] < learned else state[at + _FAST]
     return means
+
+
+@njit(cache=True, error_model="numpy")
+def readings_of(state: Any, groups: Any, count: int) -> Any:
+    """Of each group of slots the readings learned, added up: float64 [count]; groups: int [n], below 0 for none."""
+    readings = np.zeros(count)
+    for slot in range(groups.size):
+        if groups[slot] >= 0:
+            readings[groups[slot]] += state[slot // LANES * _TILE + _N + slot % LANES]
+    return readings

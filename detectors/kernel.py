@@ -271,16 +271,16 @@ def judge_tiles(
 
     state: flat [tiles * 256].  knobs: flat, 304 for each different tile.  patterns: int32 [tiles], which of those a
     tile has.  pads: [5, tiles * 16 or more], the record in its first row; z, spike, shift and small are written to
-    the others.  work: flat [6 * 16].
+    the others.  work: flat [6 * 16].  evidence, offset and age are rounded to float32.
     """
     flags, worst = _I(0), _ZERO
+    evidence_32, offset_32, age_32 = F(evidence), F(offset), F(age)
     for t in range(patterns.size):
         first, pattern = t * _W, patterns[t] * _KNOBS
         for i in range(_W):
             work[i] = pads[0, first + i]
-        _judge_tile(
-            state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _KNOBS], work, evidence, offset, age
-        )
+        tile, constants = state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _KNOBS]
+        _judge_tile(tile, constants, work, evidence_32, offset_32, age_32)
         for i in range(_W):
             pads[1, first + i] = work[_Z + i]
             pads[2, first + i] = work[_SPIKE + i]

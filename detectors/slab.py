@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of
-from .gathered import fast_means
+from .gathered import fast_means, readings_of
 from .kernel import judge_tiles
 from .levels import Levels
+from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
-from .rows import FIELDS, LANES, NOT_MEASURED, Row
+from .rows import FIELDS, LANES, Row
 
 __all__ = ["Reading", "Slab"]
 
-_BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 _DEVIATION = 1.2533141
 _ANEW, _RESUMED = 2.0, 50.0
 """Readings that a level is worth, at the most, in a run that begins anew, and in one that goes on."""
@@ -37,31 +37,6 @@ class Reading:
     scale: float
     z: float
     since: int
-
-
-class _Pads:
-    """What judging works in: one for all slabs, so that it stays in the cache and costs no run any memory."""
-
-    def __init__(self) -> None:
-        self.judged: Slab | None = None
-        """Whose verdicts are in there."""
-        self.rows = np.zeros((5, 0), np.float32)
-        """The record, z, spike, shift, small."""
-        self.work = np.zeros(6 * LANES, np.float32)
-
-    def take(self, slab: Slab, x: NDArray[np.float32]) -> None:
-        """The next record to judge."""
-        self.judged = slab
-        width = -(-x.size // LANES) * LANES
-        if width > self.rows.shape[1]:
-            self.rows = np.zeros((5, 2 * width), np.float32)
-        record = self.rows[0]
-        record[: x.size] = x
-        if x.size < width:
-            record[x.size : width] = _BLANK
-
-
-_pads = _Pads()
 
 
 class Slab:
@@ -107,9 +82,9 @@ class Slab:
         return self._pad(4)
 
     def _pad(self, row: int) -> NDArray[np.float32]:
-        if _pads.judged is not self:
+        if PADS.judged is not self:
             return np.zeros(self.profiles.size, np.float32)
-        return _pads.rows[row, : self.profiles.size]
+        return PADS.rows[row, : self.profiles.size]
 
     def grow(self, profiles: NDArray[np.uint8]) -> None:
         """Append slots with these profiles (uint8 [m]); what is known stays, verdicts are emptied."""
@@ -134,13 +109,13 @@ class Slab:
                 f"a record must have one value per slot: got shape {x.shape}, the slab has {self.profiles.size} "
                 "slots; grow() it or fill the missing with NOT_MEASURED"
             )
-        _pads.take(self, x)
+        PADS.take(self, x)
         self._offset = offset
         constants = self._constants
         flags: int
         flags, self.worst = judge_tiles(
-            self._state, constants.knobs, constants.patterns, _pads.rows, _pads.work,
-            np.float32(evidence), np.float32(offset), np.float32(age),
+            self._state, constants.knobs, constants.patterns, PADS.rows, PADS.work,
+            float(evidence), float(offset), float(age),
         )  # fmt: skip
         return flags
 
@@ -152,6 +127,10 @@ class Slab:
         """The fast means of these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
         means: NDArray[np.float32] = fast_means(self._state, slots, learned)
         return means
+
+    def readings(self, groups: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+        """Readings learned by all slots of each of `count` groups (int32 [n], below 0: none): float64 [count]."""
+        return readings_of(self._state, groups, count)  # type: ignore[no-any-return]
 
     def dead(self, minimum: int = 3) -> NDArray[np.intp]:
         """Slots exactly 0 for at least `minimum` readings and 3 times their longest healthy run of zeros."""
@@ -194,12 +173,12 @@ class Slab:
         reference = state[Row.LEVEL] + state[Row.SLOPE]
         expected = self._inverse(profile.transform, reference)
         above = self._inverse(profile.transform, reference + deviation)
-        judged = _pads.judged is self
+        judged = PADS.judged is self
         return Reading(
-            value=float(_pads.rows[0, slot]) if judged else math.nan,
+            value=float(PADS.rows[0, slot]) if judged else math.nan,
             expected=expected,
             scale=above - expected,
-            z=float(_pads.rows[1, slot]) if judged else 0.0,
+            z=float(PADS.rows[1, slot]) if judged else 0.0,
             since=int(state[Row.AGE]),
         )
 
@@ -231,8 +210,8 @@ class Slab:
         state = np.zeros(width * FIELDS, np.float32)
         state[: self._state.size] = self._state
         self._state = state
-        if _pads.judged is self:
-            _pads.judged = None
+        if PADS.judged is self:
+            PADS.judged = None
         self._constants = constants_of(profiles.tobytes(), self.levels)
         self.profiles = profiles
 

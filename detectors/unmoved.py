@@ -69,7 +69,7 @@ class Unmoved:
 
     def take(self, x: NDArray[np.float32]) -> None:
         """Learn readings that are calm: as `judge` that counts no moves."""
-        np.copyto(self._last, x, where=np.isfinite(x))
+        _take(x, self._last)
 
     def judge(self, x: NDArray[np.float32], counting: bool = True) -> tuple[NDArray[np.float64], float]:
         """The ratios, float64 [n], and the speed (NaN without any) at readings x, float32 [n]; learns them.
@@ -119,6 +119,13 @@ def _moves(x: Any, last: Any, watched: Any) -> bool:
     for i in range(x.size):
         same |= (x[i] == last[i]) & watched[i]
     return not same
+
+
+@njit(cache=True, error_model="numpy")
+def _take(x: Any, last: Any) -> None:
+    for i in range(x.size):
+        if math.isfinite(x[i]):
+            last[i] = x[i]
 
 
 @njit(cache=True, error_model="numpy")

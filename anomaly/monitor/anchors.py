@@ -49,10 +49,10 @@ class Anchors(msgspec.Struct, omit_defaults=True):
             return
         self.older, self.newer = self.newer, reading
         self.levels = self._pair()[1].tobytes() + levels.astype(np.float16).tobytes()
-        tails = np.array(self.tails).reshape(-1, 3)
-        tails[:, 0] = np.maximum(tails[:, 0] * TAIL_KEPT, tails[:, 1])
-        tails[:, 1], tails[:, 2] = tails[:, 2], 0.0
-        self.tails = tails.reshape(-1).tolist()
+        tails = []
+        for before, between, since in zip(self.tails[::3], self.tails[1::3], self.tails[2::3], strict=True):
+            tails += (max(before * TAIL_KEPT, between), since, 0.0)
+        self.tails = tails
 
     def restart(self) -> None:
         """The run repeats steps, or begins anew: levels are others."""

@@ -16,7 +16,9 @@ KEPT = 64
 RESUME_READINGS = 16
 """After a resume each of so many readings is looked at."""
 KEPT_SIGNALS = ("loss", "eval_loss", "grad_norm_total", "lr", "loss_scale", "skipped", "clip_coef")
-_ROW = {name: row for row, name in enumerate(KEPT_SIGNALS)}
+_SECONDS = len(KEPT_SIGNALS)
+_ROW = {name: row for row, name in enumerate((*KEPT_SIGNALS, "step_seconds"))}
+_ROWS = len(_ROW)
 _BLANK = np.full((len(KEPT_SIGNALS), 0), np.nan, np.float32)
 
 
@@ -101,19 +103,18 @@ class History:
     def read(self) -> int:
         """Take what is unread to the others; how many there were."""
         new = len(self.unread)
+        readings = [values for _, values in self.unread]
         steps = np.array([step for step, _ in self.unread], np.int64)
-        values = np.full((len(KEPT_SIGNALS), new), np.nan, np.float32)
-        measured_names = set().union(*(measured for _, measured in self.unread))
-        for name in _ROW.keys() & measured_names:
-            values[_ROW[name]] = [measured.get(name, math.nan) for _, measured in self.unread]
-        seconds = np.full(new, np.nan, np.float32)
-        if "step_seconds" in measured_names:
-            seconds[:] = [measured.get("step_seconds", math.nan) for _, measured in self.unread]
-        self.seconds = np.concatenate([self.seconds, seconds])[-KEPT:]
+        block = np.full((_ROWS, new), np.nan, np.float32)
+        for name in set().union(*readings):
+            row = _ROW.get(name)
+            if row is not None:
+                block[row] = [values.get(name, math.nan) for values in readings]
         self.unread = []
         self.taken += new
-        self.steps = np.concatenate([self.steps, steps])[-KEPT:]
-        self.values = np.concatenate([self.values, values], axis=1)[:, -KEPT:]
+        self.steps = np.concatenate((self.steps, steps))[-KEPT:]
+        self.values = np.concatenate((self.values, block[:_SECONDS]), axis=1)[:, -KEPT:]
+        self.seconds = np.concatenate((self.seconds, block[_SECONDS]))[-KEPT:]
         return new
 
     def restart(self) -> None:

@@ -123,12 +123,15 @@ class Lives:
 
     def lived(self, state: RunState) -> None:
         """A record of the run was applied: it is open, and known, from the clock on."""
-        limits = self._limits
+        limits, life, clock = self._limits, state.life, self.clock
         closes = limits.silent_ms if state.context.outcome is None else limits.finished_ms
         brief = state.readings <= BRIEF_READINGS and not state.attempt and not state.book.ordinals
-        state.life.closed = False
-        state.life.ends = self.clock + (limits.finished_ms if brief else limits.forgotten_ms)
-        state.life.closes = min(self.clock + closes, state.life.ends)
+        life.closed, life.ends = False, clock + (limits.finished_ms if brief else limits.forgotten_ms)
+        life.closes = min(clock + closes, life.ends)
+
+    def open(self, life: Life) -> bool:
+        """Whether the run's next record would find it neither closed nor unknown."""
+        return not self.closed(life) and not self.forgotten(life)
 
     def closed(self, life: Life) -> bool:
         """Whether the run's next record would find it closed."""

@@ -24,7 +24,6 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, Placement
 from anomaly.monitor.state import RunState
 from anomaly.records import NOT_MEASURED_BITS, StepMessage, step_number
-from detectors.rows import Row
 
 LOOK_READINGS = 24
 INTERVALS = 10
@@ -56,10 +55,9 @@ def missing_layers(
 
 def _all_there(looks: LayerLooks, state: RunState, passed: int) -> bool:
     """See which layers have learned anything in the `passed` readings since the last look; whether all have."""
-    bins = state.table.slot_layer + 1
-    learned = np.bincount(bins, state.slab.row(Row.N), minlength=len(looks.learned) + 1)[1:]
+    learned = state.slab.readings(state.table.slot_layer, len(looks.learned))
     there = learned != looks.learned
-    looks.learned = learned.astype(np.float64, copy=False)
+    looks.learned = learned
     if looks.absent.any():
         looks.returned(there)
     looks.seen[there] += passed

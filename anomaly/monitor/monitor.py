@@ -86,7 +86,7 @@ class PartitionMonitor:
             apply_steps(state, message, None, self.limits, self.outcome)
 
     def _take_record(self, record: LogRecord) -> None:
-        if is_preflight(record.key, record.value):
+        if not record.value and is_preflight(record.key, record.value):
             self.outcome.counts[PREFLIGHT] += 1
             return
         clock, seconds = self.lives.clock, seconds_of(record.timestamp)
@@ -106,7 +106,8 @@ class PartitionMonitor:
         if state is None:
             return  # replayed after a crash, and its effect is in the state
         self._take(Held(record, message, origin, clock), state)
-        self._let_go(message.run, record.offset)
+        if self._held.oldest is not None:
+            self._let_go(message.run, record.offset)
 
     def _take(self, waiting: Held, state: RunState) -> None:
         if isinstance(waiting.message, LayoutMessage):
@@ -148,6 +149,9 @@ class PartitionMonitor:
     def _state(self, message: StepMessage | LayoutMessage, record: LogRecord) -> RunState | None:
         """The run's state as this record finds it; None if it is ahead of the record. `RecordError`: no room."""
         lives = self.lives
+        known = self.runs.get(message.run)
+        if known is not None and record.offset > known.offset and lives.open(known.life):
+            return known
         if lives.behind(message.run, record.offset):
             return None
         state = lives.find(message.run)
@@ -199,7 +203,7 @@ class PartitionMonitor:
         """Apply one message; an error of ours parks it and the run starts cold behind it, other runs go on."""
         state = self.runs[state.run]
         try:
-            if waiting.repeated(state):
+            if waiting.origin is not None and waiting.repeated(state):
                 self.outcome.counts["duplicate"] += waiting.records
             elif isinstance(waiting.message, LayoutMessage):
                 self._add_layout(state, waiting.message)
@@ -218,9 +222,10 @@ class PartitionMonitor:
     def _applied(self, waiting: Held, state: RunState) -> None:
         offset = waiting.record.offset
         held = self._held.of(state.run)
-        if not held or offset < held.oldest:
-            state.offset = max(state.offset, offset)
-        waiting.note_origin(state)
+        if offset > state.offset and (not held or offset < held.oldest):
+            state.offset = offset
+        if waiting.origin is not None:
+            waiting.note_origin(state)
         self.lives.lived(state)
         touched = self.outcome.touched
         if offset <= touched.get(state.run, offset):

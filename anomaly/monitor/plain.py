@@ -55,7 +55,7 @@ def take_plain(
     model = model_values(state, values)
     if not is_usual(state, model) or not is_smooth(state.context, model) or is_repeated(state, model):
         return None
-    norms = values[state.table.weight_slots] if is_due(state, values, 1) else None
+    norms = values.take(state.table.weight_slots) if is_due(state, values, 1) else None
     if norms is not None and not is_calm(state, norms):
         return None
     flags = state.slab.judge(values, caution(state, 1), lr_offset(state, model), state.age + 1)

@@ -249,6 +249,7 @@ class RunState:
         self.climb.gain = levels.gain("climb", "loss")
         if self.slab.levels != levels:
             self.slab.judge_by(levels)
+        self.slab.levels = levels  # one object for all runs, with what it has worked out
 
     def moment(self, record: SlotRecord) -> Moment:
         """A record as its incidents need it."""

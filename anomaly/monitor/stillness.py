@@ -42,16 +42,15 @@ def is_due(state: RunState, values: NDArray[np.float32], further: int = 0) -> bo
     slots = state.table.weight_slots
     if not len(slots):
         return False
-    last = state.history.known.get(_LAST, 0.0)
-    every = 1 if state.unmoved.running or state.history.due(1) else EVERY
-    return state.readings + further - last >= every and math.isfinite(values.item(slots[0]))
+    gap = state.readings + further - state.history.known.get(_LAST, 0.0)
+    if gap < EVERY and (gap < 1 or not (state.unmoved.running or state.history.due(1))):
+        return False
+    return math.isfinite(values.item(slots[0]))
 
 
 def is_calm(state: RunState, norms: NDArray[np.float32]) -> bool:
     """Whether nothing can come of norms that are due (float32 [weight slots]); `note_calm` takes them then."""
-    if _is_close(state, 1) or len(state.unmoved) != len(norms):
-        return False
-    return state.unmoved.is_calm(norms)
+    return len(state.unmoved) == len(norms) and not _is_close(state, 1) and state.unmoved.is_calm(norms)
 
 
 def _is_close(state: RunState, further: int) -> bool:
