@@ -49,7 +49,7 @@ class Anchors(msgspec.Struct, omit_defaults=True):
             return
         self.older, self.newer = self.newer, reading
         self.levels = self._pair()[1].tobytes() + levels.astype(np.float16).tobytes()
-        tails = []
+        tails: list[float] = []
         for before, between, since in zip(self.tails[::3], self.tails[1::3], self.tails[2::3], strict=True):
             tails += (max(before * TAIL_KEPT, between), since, 0.0)
         self.tails = tails
