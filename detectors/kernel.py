@@ -15,7 +15,8 @@ Formula, per slot, letters as in the code; judge first, learn after:
     c      = evidence (1 + 20 / (n + 8))              s = c e
     e      = 1 + (100 / (age + 8))^2                   age: readings of the run; runs drift most after their start
     departure = fast - level - slope, on the side of the sum; no shift while the sum is older than 1.5 n readings
-    effect = the profile's, times e, and times 2 once the sum is 60 readings old: what moves slowly may go further
+    effect = the profile's, times e, and times 2 once the sum is 60 readings old: what moves slowly may go further.
+             For a spike that is sudden, the sum at most 8 readings old, without e; upwards half way to `among`
 
 Both are at most departure / effect (for spike: m deviations / effect), then multiplied by the chart's gain (1 at the
 default budget, by theory's tails; levels.py), signed upwards; |ratio| >= 1 is an alarm.  `small` is the larger of
@@ -135,7 +136,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         early = _ONE + _UNSETTLED * young * young
         ready = live & (n >= knobs[_K_WARM + i])
         slow = least(most((state[_AGE + i] - _QUICK) * _PER_SLOWER, _ZERO), _ONE)
-        per_once = per_unit / (early * (_ONE + _SLOW * slow))
+        per_once = per_unit / (_ONE + _SLOW * slow)
         per_up, per_down = knobs[_K_UP + i] * per_once, knobs[_K_DOWN + i] * per_once
         among = _ONE + (knobs[_K_AMONG + i] - _ONE) * (_ONE - slow)
 
@@ -151,6 +152,8 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         spike_level = least(spike_level, most(_SURE, own_tail)) if n >= _SIXTEEN else spike_level
         spike_gain = knobs[_K_SPIKE_GAIN + i]
         per_level, per_effect = _ONE / spike_level, deviation * (per_up if z > _ZERO else per_down)
+        sudden = state[_AGE + i] <= _EIGHT
+        per_effect *= (_HALF * (_ONE + among) if z > _ZERO else _ONE) if sudden else _ONE / early
         ratio = m * least(per_level, per_effect) * spike_gain
         spike_ratio = (ratio if z > _ZERO else -ratio) if ready else _ZERO
         small = m * least(per_level, per_effect * among) * spike_gain
@@ -175,7 +178,7 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         least_shift = _FAST_0 + echo * (_FAST_1 + echo * _FAST_2)
         own = per_deviation / (most(_TAIL_FACTOR * shift_tail, least_shift) * caution * early)
         shift_gain = knobs[_K_SHIFT_GAIN + i]
-        per_effect = per_up if total > _ZERO else per_down
+        per_effect = (per_up if total > _ZERO else per_down) / early
         far = abs(total) * (_ONE / shift_level)
         ratio = least(far, departure * least(own, per_effect)) * shift_gain
         known = ready & (state[_AGE + i] <= _ONE_AND_HALF * n)

@@ -92,6 +92,8 @@ class SeriesOracle:
         spike_at = max(self.design, 1.5 * self.tail) * evidence * soft
         spike_at = min(spike_at, max(60.0, 1.5 * self.tail)) if self.n >= 16 else spike_at
         effect = rise if z > 0.0 else fall
+        if self.age <= 8:  # it came at once: no drift
+            effect /= early * (0.5 * (1.0 + 1.0 / self.p.among) if z > 0.0 else 1.0)
         spike = min(m / spike_at, m * deviation / effect)
         small_spike = min(m / spike_at, m * deviation / effect * smaller)
 

@@ -93,6 +93,14 @@ def test_a_jump_is_found_within_a_few_readings(name: str) -> None:
     assert np.quantile(delays(found, 1000), 0.9) <= within
 
 
+@pytest.mark.parametrize("onset", [32, 40, 80])
+def test_a_jump_in_the_first_hundred_readings_is_found_within_a_few(onset: int) -> None:
+    x = series.linear(series.jump(series.iid(0.1), 3.0, onset)(np.random.default_rng(3), onset + 30, 200))
+    found = alarms("gradient", x)
+    assert not found[:onset].any()
+    assert np.quantile(delays(found, onset), 0.9) <= 8
+
+
 @pytest.mark.parametrize(
     ("base", "height"), [(series.iid(0.1), 6.0), (series.iid(0.3), 6.0), (series.iid(0.3), -7.0)]
 )
