@@ -9,23 +9,23 @@ from numba import njit
 
 from .rows import FIELDS, LANES, Row
 
-__all__ = ["fast_means", "readings_of"]
+__all__ = ["known_of", "readings_of"]
 
 _TILE = FIELDS * LANES
-_N, _FAST = int(Row.N) * LANES, int(Row.FAST) * LANES
+_N = int(Row.N) * LANES
 
 
 @njit(cache=True, error_model="numpy")
-def fast_means(state: Any, slots: Any, learned: int) -> Any:
-    """Of `slots` (int [n]) the fast means: float32 [n], NaN for those that have learned fewer readings.
+def known_of(state: Any, row: int, slots: Any, learned: int) -> Any:
+    """Of `slots` (int [n]) one row: float32 [n], NaN for those that have learned fewer readings.
 
     state: flat float32 [tiles * FIELDS * LANES].
     """
-    means = np.empty(slots.size, np.float32)
+    known = np.empty(slots.size, np.float32)
     for i in range(slots.size):
         at = slots[i] // LANES * _TILE + slots[i] % LANES
-        means[i] = np.nan if state[at + _N] < learned else state[at + _FAST]
-    return means
+        known[i] = np.nan if state[at + _N] < learned else state[at + row * LANES]
+    return known
 
 
 @njit(cache=True, error_model="numpy")

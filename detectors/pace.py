@@ -17,9 +17,10 @@ Source: a change point of medians.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 __all__ = ["EFFECT", "LAST", "level", "slower"]
@@ -34,17 +35,29 @@ _TINY: Final = 1e-9
 
 def level(y: NDArray[np.float64]) -> float:
     """The level of the last readings, y float64 [n] in log2, oldest first."""
-    return float(np.median(y[-LAST:]))
+    return float(_level(y))
 
 
 def slower(y: NDArray[np.float64], usual: float, tail: float) -> float:
     """The ratio; y float64 [LAST or more], log2 of seconds, oldest first; usual and tail in log2."""
+    return float(_slower(y, usual, tail))
+
+
+@njit(cache=True, error_model="numpy")
+def _level(y: Any) -> float:
+    middle: float = np.median(y[-LAST:])
+    return middle
+
+
+@njit(cache=True, error_model="numpy")
+def _slower(y: Any, usual: float, tail: float) -> float:
     last = y[-LAST:]
-    middle = level(y)
+    middle: float = np.median(last)
     rise = middle - usual
     if rise < EFFECT / 2:
         return max(rise, 0.0) / EFFECT
-    spread = float(np.median(np.abs(last - middle)))
-    most = float(np.partition(last, _LOWEST)[_LOWEST]) - usual
-    needed = max(EFFECT, SPREADS * spread, TAIL_FACTOR * tail, _TINY)
-    return min(rise / needed, most / (EFFECT / 2))
+    spread = np.median(np.abs(last - middle))
+    most = np.sort(last)[_LOWEST] - usual
+    needed = max(max(EFFECT, SPREADS * spread), max(TAIL_FACTOR * tail, _TINY))
+    ratio: float = min(rise / needed, most / (EFFECT / 2))
+    return ratio

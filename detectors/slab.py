@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of
-from .gathered import fast_means, readings_of
+from .gathered import known_of, readings_of
 from .kernel import judge_tiles
 from .levels import Levels
 from .pads import PADS
@@ -123,10 +123,10 @@ class Slab:
         """A copy of one row of state for all slots: float32 [n]."""
         return self._tiles()[:, row, :].reshape(-1)[: self.profiles.size]
 
-    def fast(self, slots: NDArray[np.intp], learned: int) -> NDArray[np.float32]:
-        """The fast means of these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
-        means: NDArray[np.float32] = fast_means(self._state, slots, learned)
-        return means
+    def known(self, row: Row, slots: NDArray[np.intp], learned: int) -> NDArray[np.float32]:
+        """A row of state for these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
+        known: NDArray[np.float32] = known_of(self._state, int(row), slots, learned)
+        return known
 
     def readings(self, groups: NDArray[np.int32], count: int) -> NDArray[np.float64]:
         """Readings learned by all slots of each of `count` groups (int32 [n], below 0: none): float64 [count]."""

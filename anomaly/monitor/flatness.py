@@ -62,12 +62,12 @@ def _hardly_moves(state: RunState) -> bool:
     if state.history.known.get(SPEED, math.inf) < STILL_SPEED:
         return True
     table, slab = state.table, state.slab
-    slots = table.slots_of(("update_ratio",))
-    slots = slots[slab.row(Row.N)[slots] > 0]
+    levels = slab.known(Row.LEVEL, table.slots_of(("update_ratio",)), 1)
+    levels = levels[np.isfinite(levels)]
     offset = lr_offset(state, {})
-    if not len(slots) or not math.isfinite(offset):
+    if not len(levels) or not math.isfinite(offset):
         return False
-    update = 2.0 ** (float(np.median(slab.row(Row.LEVEL)[slots])) + offset)
+    update = 2.0 ** (float(np.median(levels)) + offset)
     return bool(update * state.history.taken < MOVED)
 
 

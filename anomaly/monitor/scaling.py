@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
@@ -67,11 +68,11 @@ def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     if not len(clip):
         return []
     clipped = clip < CLIPPED
-    share = float(np.mean(clipped))
+    share = _share(clipped)
     usual, seen = known.get("clip.share", 0.0), known.get("clip.seen", 0.0)
     saturated = len(clip) == KEPT and share >= SATURATED_SHARE
     if not saturated:
-        now = float(np.mean(clipped[-new:]))
+        now = _share(clipped[-new:])
         known["clip.seen"] = seen + new
         known["clip.share"] = usual + max(SHARE_RATE * new, new / (seen + new)) * (now - usual)
         return []
@@ -88,3 +89,8 @@ def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         since_step=step_number(first),
     )
     return [alarm_of("clip_saturation", first, (evidence,))]
+
+
+def _share(held: NDArray[np.bool_]) -> float:
+    """What `np.mean` says, in a tenth of its time."""
+    return int(np.count_nonzero(held)) / len(held)

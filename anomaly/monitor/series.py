@@ -98,6 +98,7 @@ class SeriesTable:
         self._placements: dict[tuple[bytes, int, int], Placement] = {}
         # Weak: a run whose names change all the time must not leave every table behind that it has ever had.
         self._larger: WeakValueDictionary[tuple[bytes, int, int], SeriesTable] = WeakValueDictionary()
+        self._slots_of_signals: dict[frozenset[str], NDArray[np.intp]] = {}
         self._slots_of_layers: dict[tuple[str | None, str], int] | None = None
 
     @cached_property
@@ -177,9 +178,12 @@ class SeriesTable:
 
     def slots_of(self, signals: Iterable[str]) -> NDArray[np.intp]:
         """The layers' slots of these signals, in slot order."""
-        names = set(signals)
-        wanted = [index for index, name in enumerate(self.signals) if name in names]
-        return np.flatnonzero(np.isin(self.slot_signal, wanted))
+        names = frozenset(signals)
+        slots = self._slots_of_signals.get(names)
+        if slots is None:
+            wanted = [index for index, name in enumerate(self.signals) if name in names]
+            slots = self._slots_of_signals[names] = np.flatnonzero(np.isin(self.slot_signal, wanted))
+        return slots
 
     def slot_of(self, layer: str, signal: str) -> int | None:
         """The slot of one series, "" for the whole model; None for one the run does not have."""

@@ -15,6 +15,7 @@ from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
+from detectors.rows import Row
 from detectors.stray import LEAST, stray
 
 EFFECTS = {"weight_norm": 0.5, "grad_norm": 2.2, "update_ratio": 1.4}
@@ -32,7 +33,7 @@ def stray_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     kindred = kindred_of(state.table, SIGNALS)
     if not any(len(each.slots) >= LEAST for each in kindred.kin):
         return []
-    now = state.slab.fast(kindred.slots, LEARNED)
+    now = state.slab.known(Row.FAST, kindred.slots, LEARNED)
     if not anchors.fits(len(now)):
         anchors.begin(reading, now, len(EFFECTS))
         return []

@@ -49,16 +49,16 @@ def test_a_negative_magnitude_is_flagged_and_not_learned() -> None:
     assert slab.row(Row.N).tolist() == [1, 1, 0, 1, 1]
 
 
-def test_fast_means_are_those_of_the_rows_and_nothing_where_too_little_is_known() -> None:
+def test_what_is_known_of_some_slots_is_what_the_rows_say_and_nothing_where_too_little_is_known() -> None:
     slab, slots = slab_of("gradient", 40), np.array([39, 3, 17, 16, 15])
     for x in noise(5, 40):
         x[17] = BLANK
         slab.judge(x)
-    means = slab.fast(slots, 5)
+    means = slab.known(Row.FAST, slots, 5)
     assert np.isnan(means).tolist() == [False, False, True, False, False]
     others = slots != 17
     np.testing.assert_array_equal(means[others], slab.row(Row.FAST)[slots[others]])
-    assert np.isnan(slab.fast(slots, 6)).all()
+    assert np.isnan(slab.known(Row.FAST, slots, 6)).all()
 
 
 def test_exact_zeros_are_flagged_from_the_third_on_and_are_no_negative_infinity() -> None:
