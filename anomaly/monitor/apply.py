@@ -184,6 +184,8 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     if not anew:
         note_resume(state)
     before = [packed for packed in state.recent if packed >> 1 < step]  # what can be gone back to
+    if len(before) < len(state.recent):  # else the weights are still those
+        state.unmoved.restart()
     state.recent.clear()
     state.recent.extend(before)
     state.pending.clear()
@@ -199,7 +201,6 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
         state.context.began = state.readings
     state.climb.restart()
     state.history.restart()
-    state.unmoved.restart()
     state.anchors.restart()
     state.unsteady.restart()
     be_cautious(state, RESTART)

@@ -18,13 +18,20 @@ from detectors.samples import Before, rise
 
 BEFORE_READINGS = 32
 _LEVEL, _DEVIATION, _WANDER = "resume.level", "resume.deviation", "resume.wander"
-_NEWEST = "resume.newest"
+_NEWEST, _INTERVAL = "resume.newest", "resume.interval"
 UPDATE_RISE = 0.8
 """log2: how much larger the median layer's updates are without the optimiser's state, at the least."""
 UPDATE_FALL = 1.5
 CLEAR_Z = 4.0
 BROAD_SHARE = 0.6
 LEAST_LEARNED = 16
+LEAST_SPEEDS = 4
+OTHER_WEIGHTS = 6.0
+"""Times the fastest of late: the norms of weights that go on move at most three times as fast at a resume."""
+LEAST_MOVED = 3e-4
+"""Of their norm: weights that are other ones by less are nobody's concern."""
+RESHAPING = ("world_size", "precision")
+"""Events with which a norm may be another of the same weights."""
 
 
 def note_resume(state: RunState) -> None:
@@ -35,6 +42,7 @@ def note_resume(state: RunState) -> None:
     history.read()
     history.resumed = history.taken
     history.known[_NEWEST] = float(history.steps[-1]) if len(history.steps) else -math.inf
+    history.known[_INTERVAL] = float(np.median(np.diff(history.steps))) if len(history.steps) > 1 else 0.0
     before = Before.of(_log2(history.of("loss"))[-BEFORE_READINGS:])
     for name in (_LEVEL, _DEVIATION, _WANDER):
         history.known.pop(name, None)
@@ -73,6 +81,28 @@ def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
         since_step=step_number(first_step),
     )
     return [alarm_of("resume_corruption", first_step, (evidence,))]
+
+
+def weights_alarms(state: RunState, speed: float, gap: float, moment: Moment) -> list[Alarm]:
+    """F51 by the first norms of weights after a resume: the median layer's has moved as no few updates move it.
+
+    speed: of that norm since the check before, relative; gap: the readings between.
+    """
+    known, usual, changes = state.history.known, state.history.speeds, state.context.changes
+    interval = known.pop(_INTERVAL, 0.0)
+    if not interval or not speed >= LEAST_MOVED or len(usual) < LEAST_SPEEDS:
+        return []
+    reshaped = any(state.readings - changes.get(event, (-math.inf, 0))[0] <= gap for event in RESHAPING)
+    away = moment.step - known[_NEWEST]
+    if reshaped or away <= 0:
+        return []  # steps that are repeated have the weights of then
+    rate = speed / (gap + max(away / interval - 1.0, 0.0)) / (state.context.lr or 1.0)
+    ratio = rate / (OTHER_WEIGHTS * max(usual))
+    if ratio < 1:
+        return []
+    since = step_number(moment.step)
+    evidence = Evidence("weight_norm", rate, max(usual), ratio, "speed", since_step=since)
+    return [alarm_of("resume_corruption", moment.step, (evidence,))]
 
 
 def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:

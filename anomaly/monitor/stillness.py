@@ -15,6 +15,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.history import PIECE
+from anomaly.monitor.resumes import weights_alarms
 from anomaly.monitor.rules import EXPERT_ZERO_READINGS, is_expert, onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
@@ -81,6 +82,8 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
     close = _is_close(state, 0)
     ratios, speed = state.unmoved.judge(values[slots], close)
     note_check(state)
+    if other := weights_alarms(state, speed, gap, moment):
+        return other
     if _at_rest(state):
         state.unmoved.rest()
         return []

@@ -206,6 +206,32 @@ def test_an_optimiser_state_lost_at_a_resume_shows_in_the_first_update(announced
     assert (incident.kind, incident.step) == ("optimizer_state_lost", 200)
 
 
+def continued(factor: float, session: int, **event: Any) -> list[dict[str, Any]]:
+    """A run that goes on at step 200, in another session or not, with norms of weights by `factor` larger."""
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        late = step >= 200
+        record |= {"session": 1 + session * late, "sequence": step - 200 * session * late}
+        if step == 200:
+            record["events"] = [{"kind": "resume"}, *([event] if event else [])]
+        for of_layer in record["layers"].values():
+            of_layer["weight_norm"] = (2.0 + 1e-3 * step) * (factor if late else 1.0)
+
+    return training(range(240), change)
+
+
+@pytest.mark.parametrize("session", [0, 1])
+def test_weights_that_are_not_those_that_were_saved_show_at_once_at_a_resume(session: int) -> None:
+    ((kind, step),) = kinds(continued(1.01, session))
+    assert (kind, step) == ("resume_corruption", 200)
+
+
+@pytest.mark.parametrize("session", [0, 1])
+def test_weights_that_go_on_or_are_cut_anew_are_quiet_at_a_resume(session: int) -> None:
+    assert kinds(continued(1.0, session)) == []
+    assert kinds(continued(1.01, session, kind="world_size", size=8)) == []
+
+
 def scaled(overflows: Callable[[int], bool], steps: range) -> list[dict[str, Any]]:
     scale, records = 65536.0, model_only(falling, steps)
     for record in records:
