@@ -100,6 +100,15 @@ class Climb:
         found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence, self.gain)
         return found
 
+    def calm(self, x: Sequence[float], evidence: float = 1.0) -> bool:
+        """Learn a reading as `alarms` does, unless it finds something: then nothing has happened, and it is False."""
+        before = self._state.copy() if self.due else None
+        if not self.alarms(x, evidence) or before is None:  # what is not due finds nothing
+            return True
+        self._state[:] = before
+        self.due = True
+        return False
+
     def expected(self, series: int) -> float:
         """The lowest block of the finest scale so far, in the series' own unit: what the loss climbs away from."""
         row = self._state[series]

@@ -44,10 +44,12 @@ def is_repeated(state: RunState, values: dict[str, float]) -> bool:
     return values.get("loss") == loss or values.get("input_hash") == batch
 
 
-def note_losses(state: RunState, values: dict[str, float]) -> None:
-    """Learn the losses of a record that repeats nothing and for which no climb is due: no alarm can come of it."""
-    state.climb.alarms([values.get(name, math.nan) for name in CLIMBING])
-    _note_last(state, values)
+def are_losses_calm(state: RunState, values: dict[str, float], evidence: float) -> bool:
+    """Whether no climb is in the losses of a record that repeats nothing: then no alarm is, and they are learned."""
+    calm = state.climb.calm((values.get("loss", math.nan), values.get("eval_loss", math.nan)), evidence)
+    if calm:
+        _note_last(state, values)
+    return calm
 
 
 def _note_last(state: RunState, values: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly.monitor.context import caution, is_usual, lr_offset
 from anomaly.monitor.judge import model_values
-from anomaly.monitor.losses import SPARSE_STEPS, is_repeated, note_losses
+from anomaly.monitor.losses import SPARSE_STEPS, are_losses_calm, is_repeated
 from anomaly.monitor.noise import note_noise
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import is_smooth, note_lr
@@ -24,6 +24,8 @@ from anomaly.records import MILLIONTHS
 from detectors.rows import Flag
 
 QUIET = 0
+HEARD = 1 << 8
+"""Beyond all flags of the slab: it has judged the record and has nothing to say, something else may have."""
 _SPEAKS = int(Flag.NONFINITE | Flag.ALARM | Flag.SUSPECT | Flag.ZERO | Flag.NEGATIVE)
 _SPARSE = SPARSE_STEPS * MILLIONTHS
 
@@ -39,8 +41,8 @@ def take_plain(
 ) -> int | None:
     """Judge a record without events of the run's only rank (`values` float32 [slots]), if it is plain.
 
-    Returns `QUIET`: it is done. Else the record must go the long way: None if nothing has changed; the slab's flags if
-    the slab has judged it, and nothing else has changed.
+    Returns `QUIET`: it is done. Else the record must go the long way: None if nothing has changed; the slab's flags or
+    `HEARD` if the slab has judged it, and nothing else has changed.
     """
     before, newest = rank.step, state.newest_step
     if (
@@ -58,9 +60,12 @@ def take_plain(
     norms = values.take(state.table.weight_slots) if is_due(state, values, 1) else None
     if norms is not None and not is_calm(state, norms):
         return None
-    flags = state.slab.judge(values, caution(state, 1), lr_offset(state, model), state.age + 1)
+    evidence = caution(state, 1)
+    flags = state.slab.judge(values, evidence, lr_offset(state, model), state.age + 1)
     if flags & _SPEAKS:
         return flags
+    if not are_losses_calm(state, model, evidence):
+        return HEARD
     state.latest = model
     state.newest_step = rank.step = step
     state.readings += 1
@@ -69,7 +74,6 @@ def take_plain(
     rank.interval = step - before
     note_session(rank, session, sequence)
     note_lr(state, model)
-    note_losses(state, model)
     note_reading(state, model, step)
     note_noise(state)
     if norms is not None:
@@ -87,7 +91,6 @@ def _is_settled(state: RunState, rank: RankState) -> bool:
         and rank.attempt == state.attempt
         and state.first_time is not None
         and state.repeats.idle
-        and not state.climb.due
         and context.nonfinite_step is None
         and context.outcome is None
         and not context.skipped

@@ -89,6 +89,25 @@ def test_a_climb_is_due_where_its_gain_makes_it_an_alarm() -> None:
         assert eager.due or eager.ratio[0] < 1.0
 
 
+def test_a_reading_that_a_climb_is_found_in_is_learned_only_when_it_is_judged() -> None:
+    rising = [2.0] * 200 + [2.0 * 1.004**i for i in range(200)]
+    noisy = np.array(rising) * np.exp2(np.random.default_rng(5).normal(0, 0.03, len(rising)))
+    asked, judged = Climb(1), Climb(1)
+    loud = 0
+    for value in noisy.tolist():
+        before = asked.dump()
+        if not asked.calm([value]):
+            loud += 1
+            assert asked.dump() == before
+            assert asked.due
+            asked.alarms([value])
+        found = judged.alarms([value])
+        assert asked.dump() == judged.dump()
+        assert asked.due == judged.due
+        assert not found or loud
+    assert 0 < loud < 200
+
+
 def test_tails_are_known_by_what_they_say() -> None:
     tails = with_identity({("spike", "loss"): TAIL})
     assert tails_of(tails.as_json()) == tails

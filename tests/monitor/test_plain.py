@@ -115,7 +115,7 @@ def test_incidents_come_and_go_in_most_of_these_logs() -> None:
     assert sum("resolved" in statuses for statuses in ended) > len(SEEDS) / 2
 
 
-def test_a_calm_run_takes_the_short_way_save_where_a_climb_could_be_found() -> None:
+def test_a_calm_run_takes_the_short_way_save_for_the_look_at_its_last_readings() -> None:
     partition = monitor()
     partition.process(log_of(training(range(50))).records)
     state = partition.runs["r1"]
@@ -127,5 +127,21 @@ def test_a_calm_run_takes_the_short_way_save_where_a_climb_could_be_found() -> N
         ways.append(take_plain(state, rank, None, None, record.steps[0], record.times[0], values))
         if ways[-1] is None:
             apply_steps(state, record, None, Limits(), partition.outcome)
-    assert ways.count(QUIET) == 14
-    assert ways.count(None) == 2
+    assert ways.count(QUIET) == 15
+    assert ways.count(None) == 1
+
+
+def test_a_climb_that_only_its_own_chart_sees_opens_an_incident_by_either_way() -> None:
+    log = Log()
+    for step in range(700):
+        reading = {"run": "r1", **healthy(step)}
+        reading["loss"] *= 1.004 ** max(0, step - 300)
+        log.json(**reading)
+    short, long = monitor(), monitor(limits=LONG_WAY)
+    found, expected = short.process(log.records), long.process(log.records)
+    assert states(short) == states(long)
+    assert [each.encode() for _, each in found.transitions] == [
+        each.encode() for _, each in expected.transitions
+    ]
+    opened = [each for _, each in found.transitions if each.status == "opened"]
+    assert opened[0].evidence[0].detector == "climb"
