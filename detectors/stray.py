@@ -50,14 +50,18 @@ def stray(
     effect: float,
     tail: float = 0.0,
     upwards: bool = False,
+    least: float = 0.0,
 ) -> Stray:
-    """Of n series, all arrays [n]; levels in log2, NaN where not known; blocks: equal for layers of one block."""
-    return Stray(*_stray(now, then, eligible, blocks, effect, tail, upwards))
+    """Of n series, all arrays [n]; levels in log2, NaN where not known; blocks: equal for layers of one block.
+
+    least: a ratio below it need not be known any better: it may be too large, but is below it.
+    """
+    return Stray(*_stray(now, then, eligible, blocks, effect, tail, upwards, least))
 
 
 @njit(cache=True, error_model="numpy")
 def _stray(
-    now: Any, then: Any, eligible: Any, blocks: Any, effect: float, tail: float, upwards: bool
+    now: Any, then: Any, eligible: Any, blocks: Any, effect: float, tail: float, upwards: bool, least: float
 ) -> tuple[int, float, float]:
     excess = np.full(now.size, np.nan)
     known = np.empty(now.size)
@@ -72,7 +76,6 @@ def _stray(
         return -1, 0.0, 0.0
     known = known[:n]
     middle = np.median(known)
-    spread = np.median(np.abs(known - middle))
     best, furthest = -1, -1.0
     for i in range(now.size):
         excess[i] -= middle
@@ -85,5 +88,7 @@ def _stray(
     for i in range(now.size):
         if eligible[i] and blocks[i] != blocks[best] and np.isfinite(excess[i]):
             second = max(second, abs(excess[i]))
-    needed = max(max(effect, SPREADS * spread), max(GAP * second, TAIL_FACTOR * tail))
+    needed = max(effect, max(GAP * second, TAIL_FACTOR * tail))
+    if abs(excess[best]) >= least * needed:
+        needed = max(needed, SPREADS * np.median(np.abs(known - middle)))
     return best, excess[best], abs(excess[best]) / needed

@@ -21,6 +21,8 @@ from detectors.stray import LEAST, stray
 EFFECTS = {"weight_norm": 0.5, "grad_norm": 2.2, "update_ratio": 1.4}
 """log2, by the signal: what a layer must go further than its siblings, at the least."""
 SIGNALS = tuple(EFFECTS)
+WORTH_A_LOOK = 0.9
+"""Of a ratio that is an alarm: what is below need not be known exactly."""
 LEARNED = 3
 """Readings from which on a level is known."""
 
@@ -60,8 +62,10 @@ def _judged(
     signal, anchors = SIGNALS[at], state.anchors
     meaning = meaning_of(signal)
     tail = anchors.tails[3 * at]
-    found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, meaning.down is None)
-    ratio = found.ratio * state.slab.levels.gain("stray", meaning.profile) / caution(state)
+    gain, care = state.slab.levels.gain("stray", meaning.profile), caution(state)
+    least = WORTH_A_LOOK * care / gain
+    found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, meaning.down is None, least)
+    ratio = found.ratio * gain / care
     if ratio < 1:
         anchors.tails[3 * at + 2] = max(anchors.tails[3 * at + 2], abs(found.excess))
         return []

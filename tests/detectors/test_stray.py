@@ -74,3 +74,18 @@ def test_what_is_not_known_or_did_not_move_at_all_does_not_count() -> None:
     now, then = levels(0.05)
     now[:9] = then[:9]
     assert stray(now, then, ALIKE, BLOCKS, 0.5).series == -1
+
+
+def test_a_ratio_that_nobody_needs_is_given_too_large_at_most_and_never_as_one_that_matters() -> None:
+    matter = 0
+    for seed in range(300):
+        now, then = levels(0.3, seed)
+        now[7] += 0.01 * seed
+        exact = stray(now, then, ALIKE, BLOCKS, 0.5)
+        for least in (0.3, 0.9):
+            found = stray(now, then, ALIKE, BLOCKS, 0.5, least=least)
+            assert found[:2] == exact[:2]
+            assert found.ratio >= exact.ratio
+            assert (found.ratio == exact.ratio) if found.ratio >= least else exact.ratio < least
+            matter += found.ratio >= least
+    assert 0 < matter < 600
