@@ -52,10 +52,15 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     slots = table.slots_of(("act_rms",))
     slots = slots[learned[slots]]
     wild = slots[level[slots] > np.log2(WILD_RMS)]
-    if len(slots) and len(wild) >= max(2, WILD_SHARE * len(slots)):
+    if len(slots) and (len(wild) >= max(2, WILD_SHARE * len(slots)) or _grow(level[slots])):
         worst = wild[np.argsort(-level[wild], kind="stable")].tolist()
         return [_alarm(state, worst, (2.0 ** level[worst] / WILD_RMS).tolist(), moment)]
     return []
+
+
+def _grow(level: NDArray[np.float32]) -> bool:
+    """Whether activations (log2, in forward order) are wild for a few layers, and as much above the first layer's."""
+    return bool(np.count_nonzero(level > np.log2(WILD_RMS) + max(0.0, float(level[0]))) >= 2)
 
 
 def _families(state: RunState, slots: NDArray[np.intp]) -> dict[str, list[int]]:

@@ -107,7 +107,8 @@ class SeriesOracle:
         far = min(abs(total) / shift_at, departure / least)
         shift = min(far, departure / effect)
         small_shift = min(far, departure / effect * smaller)
-        self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 else 0.0
+        counts = total > 0.0 or (total == 0.0 and self.sum > 0.0) or not self.p.ratchet
+        self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 and counts else 0.0
         ready = self.n >= self.p.warm
         known = ready and self.age <= 1.5 * self.n
         small_spike, small_shift = small_spike * ready, small_shift * known

@@ -9,7 +9,21 @@ import statistics
 import numpy as np
 import pytest
 
-from detectors.bumps import BEFORE, EFFECT, FLOOR, LEAST, REFERENCE, TAIL_FACTOR, bump
+from detectors.bumps import (
+    BEFORE,
+    EDGE,
+    EFFECT,
+    FLOOR,
+    LEAST,
+    LEAST_MEAN,
+    MEAN,
+    MOST_EFFECT,
+    NATS,
+    REFERENCE,
+    SUDDEN,
+    TAIL_FACTOR,
+    bump,
+)
 from tests.detectors.series import Floats
 
 LEVEL = 10.0
@@ -26,14 +40,23 @@ def plainly(x: Floats, level: float, lasting: int) -> float:
     if len(calm) < LEAST:
         return 0.0
     ref = statistics.median(calm[-REFERENCE:])
-    rise = min(high) - ref
-    if rise < EFFECT:
+    least, rise = min(high) - ref, statistics.median(high) - ref
+    if least <= 0 or rise < EFFECT:
         return 0.0
     steps = statistics.median(abs(b - a) for a, b in itertools.pairwise(calm)) / 0.954
     spread = statistics.median(abs(y - ref) for y in calm[-REFERENCE:]) / 0.6745
     tail = max(0.0, *(calm[i] - statistics.median(calm[i - BEFORE : i]) for i in range(BEFORE, len(calm))))
     noise = max(steps, spread, FLOOR)
-    return min(rise / (level * noise), rise / EFFECT, rise / (TAIL_FACTOR * tail + 1e-9))
+    own = TAIL_FACTOR * tail + 1e-9
+    ratio = min(least / (level * noise), least / EFFECT, least / own)
+    edge = statistics.median(high[:EDGE]) - statistics.median(calm[-EDGE:])
+    if lasting < LEAST_MEAN or edge < SUDDEN * rise:
+        return ratio
+    eights = [statistics.median(calm[end - BEFORE : end]) for end in range(len(calm), BEFORE - 1, -BEFORE)]
+    wander = max(0.0, statistics.pvariance(eights) - 1.57 * noise**2 / BEFORE)
+    error = math.sqrt(1.57 * noise**2 * (1 / lasting + 1 / REFERENCE) + wander)
+    effect = min(max(math.log2(1 + NATS / 2**ref), EFFECT), MOST_EFFECT)
+    return max(ratio, min(rise / (MEAN * level * error), rise / effect, rise / own))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -64,6 +87,20 @@ def test_a_bump_that_began_before_the_last_look_is_found_as_well(since: int) -> 
     x = loss(1)
     x[-since:] *= 2
     assert bump(x, LEVEL, 6, 7)[0] > 1
+
+
+def test_many_readings_that_are_a_little_higher_are_a_bump_where_each_is_within_its_noise() -> None:
+    x = loss(1, spread=0.06)
+    x[-14:] *= np.float32(1.35)
+    assert bump(x, LEVEL, 6)[0] < 1
+    assert bump(x, LEVEL, 6, 8)[0] > 1
+
+
+@pytest.mark.parametrize("late", [0, 15])
+def test_data_that_move_a_loss_by_half_a_nat_make_none(late: int) -> None:
+    x = loss(1, spread=0.01)
+    x[-14:] += np.float32(0.45)
+    assert bump(x, LEVEL, 6, late)[0] < 1
 
 
 def test_a_loss_that_has_had_such_spikes_while_healthy_has_no_bump() -> None:

@@ -361,6 +361,16 @@ def test_a_layer_far_off_its_siblings_in_the_first_steps_is_poorly_initialised()
     assert incident.step <= 20
 
 
+@pytest.mark.parametrize(("gain", "found"), [(1.2, []), (1.8, ["poor_initialisation"])])
+def test_activations_that_grow_wild_with_depth_are_poorly_initialised(gain: float, found: list[str]) -> None:
+    layers = tuple(f"h.{at}" for at in range(14))
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    for record in records:
+        for depth, name in enumerate(layers):
+            record["layers"][name]["act_rms"] *= gain**depth
+    assert [kind for kind, _ in kinds(records)] == found
+
+
 @pytest.mark.parametrize(
     ("layers", "odd"),
     [(("h.0.up", "h.1.up", "h.2.up", "head"), "h.1.up"), (("conv.0", "conv.1", "head"), "conv.0")],
