@@ -115,4 +115,4 @@ def _wander(w: Any, noise: float) -> float:
     medians = np.empty(w.size // BEFORE)
     for i in range(medians.size):
         medians[i] = np.median(w[w.size - (i + 1) * BEFORE : w.size - i * BEFORE])
-    return math.sqrt(max(np.var(medians) - 1.57 * noise**2 / BEFORE, 0.0))
+    return math.sqrt(max(float(np.var(medians)) - 1.57 * noise**2 / BEFORE, 0.0))

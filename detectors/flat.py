@@ -12,9 +12,11 @@ Formula, for one loss, y = log2 x, t = the step + 1, in bins of half an octave o
     long    = TOLERANCE / (drop + Z error)       while |drop| is below 2 TOLERANCE, from 96 readings and 4,096 steps on
     start   = START_TOLERANCE / (first - late + Z error)  from 200 readings and steps on; first: the first 8 readings,
               while no bin's mean is further from it than START_SPAN
+    unfallen = START_TOLERANCE / (first - late - Z error)  likewise, from 96 readings and steps on: as far as is known
 
 so a ratio of 1 or more says, with Z standard errors to spare, that the loss fell by less than 5 % (start: 2 %).
-A noisy loss is never called flat before its mean is known well enough.
+A noisy loss is never called flat before its mean is known well enough; `unfallen` says only that nothing is known of
+a fall, for a run of which it is known otherwise that it stands still.
 
 Knobs: `z`, standard errors asked for; more of it: later and surer.  False alarms: none in 442 public healthy runs at
 twice the tolerance; a run that goes on for 64 times as long as it took to converge is reported, as it should be.
@@ -43,6 +45,9 @@ LONG_READINGS: Final = 96
 LEAST_EARLY: Final = 4.0
 LONG_KEY: Final = 24.0
 """4,096 steps: what is early then is past the first 64."""
+START_KEY: Final = 15.0
+UNFALLEN_KEY: Final = 13.0
+"""181 steps, and 91."""
 FIRST: Final = 8.0
 Z: Final = 3.0
 _RING: Final = 16
@@ -54,20 +59,23 @@ _WIDTH = _HEAD + 3 * _RING
 
 
 class Flat:
-    """One loss; float64 state [55]. `long` and `start` are the ratios of the last take()."""
+    """One loss; float64 state [55]. `long`, `start` and `unfallen` are the ratios of the last take()."""
 
     def __init__(self) -> None:
         self._state = np.zeros(_WIDTH)
-        self._ratios = np.zeros(2)
+        self._ratios = np.zeros(3)
 
-    def take(self, x: NDArray[np.float32], steps: NDArray[np.float64], z: float = Z) -> tuple[float, float]:
-        """Learn readings x (float32 [n], raw) at `steps` (float64 [n]); the ratios `long` and `start` after the last.
+    def take(
+        self, x: NDArray[np.float32], steps: NDArray[np.float64], z: float = Z
+    ) -> tuple[float, float, float]:
+        """Learn readings x (float32 [n], raw) at `steps` (float64 [n]); the ratios `long`, `start` and `unfallen`.
 
         What is not finite and above 0 changes nothing, but for the first value below 0: then it is no magnitude, and
         there is no verdict any more.
         """
         _take(self._state, x, steps, z, self._ratios)
-        return float(self._ratios[0]), float(self._ratios[1])
+        long, start, unfallen = self._ratios.tolist()
+        return long, start, unfallen
 
     @property
     def readings(self) -> int:
@@ -134,10 +142,11 @@ def _take(state: Any, x: Any, steps: Any, z: float, ratios: Any) -> None:
         error = z * noise * math.sqrt(1.0 / n_early + 1.0 / n_late)
         if drop > -2.0 * TOLERANCE:
             ratios[0] = TOLERANCE / max(drop + error, 1e-3)
-    if state[_SEEN] >= START_READINGS and newest >= 15.0 and state[_ORIGIN] <= START_STEPS:
+    if newest >= UNFALLEN_KEY and state[_ORIGIN] <= START_STEPS and _stayed(state, newest):
         error = z * noise * math.sqrt(1.0 / FIRST + 1.0 / n_late)
         drop = state[_FIRST_SUM] / FIRST - mean
-        if _stayed(state, newest):
+        ratios[2] = START_TOLERANCE / max(drop - error, 1e-3)
+        if state[_SEEN] >= START_READINGS and newest >= START_KEY:
             ratios[1] = START_TOLERANCE / max(drop + error, 1e-3)
 
 

@@ -28,8 +28,8 @@ WORTH_A_LOOK = 0.25
 """A ratio that no gain makes an alarm of."""
 SLOW_START_READINGS = 1000
 """Deep plain networks may take hundreds of steps before their loss begins to fall."""
-MOVED = 0.01
-"""Of their norm: weights whose updates add up to less have not moved."""
+MOVED, STIRRED = 0.01, 0.001
+"""Of their norm: weights whose updates add up to less have not moved; to less than the other, whatever the loss says."""
 LR_AT_REST = 0.05
 """Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
 
@@ -38,13 +38,16 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     """F34: the loss has been level for nearly all of the run, or never fell. `new` readings since the last look."""
     history, context = state.history, state.context
     loss = history.of("loss")[-new:]
-    long, start = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
-    if max(long, start) < WORTH_A_LOOK:
+    long, start, unfallen = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
+    if max(long, start, unfallen) < WORTH_A_LOOK:
         return []
     gain = state.slab.levels.gain("flat", "loss")
     long, start = gain * long, gain * start
     if start >= 1 and history.taken < SLOW_START_READINGS and not _hardly_moves(state):
         start = 0.0
+    if start < 1 and unfallen >= 1 and not _warms_up(state):
+        moved = _moved(state, moment)
+        start = STIRRED / max(moved, 1e-9) if moved < STIRRED else start
     if max(long, start) < 1 or not loss[-1] > 0:
         return []
     if context.lr is not None and context.lr < LR_AT_REST * (context.settled_lr or context.lr):
@@ -61,14 +64,29 @@ def _hardly_moves(state: RunState) -> bool:
     """Whether the weights of most layers cannot have moved since the start, by their updates or norms."""
     if state.history.known.get(SPEED, math.inf) < STILL_SPEED:
         return True
+    return _update(state) * state.history.taken < MOVED
+
+
+def _moved(state: RunState, moment: Moment) -> float:
+    """By how much the weights of the median layer can have moved since step 0, by their updates, of their norm."""
+    return _update(state) * max(state.history.taken, moment.step / MILLIONTHS)
+
+
+def _warms_up(state: RunState) -> bool:
+    """Whether the learning rate has risen over the last readings: the updates will be larger."""
+    rates = state.history.of("lr")
+    return bool(rates[-1] > rates[0])
+
+
+def _update(state: RunState) -> float:
+    """The update of the median layer, of its norm; infinite where none is known."""
     table, slab = state.table, state.slab
-    levels = slab.known(Row.LEVEL, table.slots_of(("update_ratio",)), 1)
-    levels = levels[np.isfinite(levels)]
+    slots = table.slots_of(("update_ratio",))
+    slots = slots[slab.row(Row.N)[slots] > 0]
     offset = lr_offset(state, {})
-    if not len(levels) or not math.isfinite(offset):
-        return False
-    update = 2.0 ** (float(np.median(levels)) + offset)
-    return bool(update * state.history.taken < MOVED)
+    if not len(slots) or not math.isfinite(offset):
+        return math.inf
+    return math.pow(2.0, float(np.median(slab.row(Row.LEVEL)[slots])) + offset)
 
 
 def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:

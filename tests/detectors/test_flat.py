@@ -51,6 +51,14 @@ def test_a_loss_too_noisy_to_know_its_level_is_not_flat(seed: int) -> None:
     assert first_alarms(noisy(np.full(len(steps), 2.0), 0.3, seed), steps) == (None, None)
 
 
+def test_of_a_noisy_loss_it_is_known_after_a_hundred_steps_whether_it_may_have_stood_still() -> None:
+    steps = np.arange(160.0)
+    for loss, unfallen in ((np.full(160, 2.0), True), (2.0 * 0.99**steps, False)):
+        ratios = Flat().take(noisy(loss, 0.05).astype(np.float32), steps)
+        assert (ratios[2] >= 1) is unfallen
+        assert ratios[:2] == (0.0, 0.0)
+
+
 def test_a_loss_that_never_fell_is_found_after_200_readings() -> None:
     steps = np.arange(600.0)
     long, start = first_alarms(noisy(np.full(600, 5.55), 0.01), steps)

@@ -67,6 +67,21 @@ def test_it_is_so_after_two_hundred_readings_where_updates_are_next_to_nothing()
     assert (incident.kind, incident.first_step) == ("flat_from_start", 0)
 
 
+@pytest.mark.parametrize(
+    ("left", "warmup", "found"), [(1e-3, 1, ["flat_from_start"]), (1.0, 1, []), (1e-3, 200, [])]
+)
+def test_it_is_so_after_a_hundred_steps_where_updates_are_nothing_however_noisy_the_loss(
+    left: float, warmup: int, found: list[str]
+) -> None:
+    def stuck(step: int, record: dict[str, Any]) -> None:
+        record["loss"] = 1.0 + 0.07 * math.sin(7 * step)
+        record["lr"] *= min(1.0, (step + 1) / warmup)
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= left
+
+    assert [kind for kind, _ in kinds(training(range(180), stuck))] == found
+
+
 def test_a_loss_that_begins_to_fall_after_two_hundred_and_fifty_steps_is_a_slow_start() -> None:
     records = model_only(lambda step: 2.3 if step < 250 else 2.3 * 0.995 ** (step - 250), range(600), 0.01)
     assert serious(transitions_of(records)) == []
