@@ -29,7 +29,7 @@ WORTH_A_LOOK = 0.25
 SLOW_START_READINGS = 1000
 """Deep plain networks may take hundreds of steps before their loss begins to fall."""
 MOVED, STIRRED = 0.01, 0.001
-"""Of their norm: weights whose updates add up to less have not moved; to less than the other, whatever the loss says."""
+"""Of their norm: weights whose updates add up to less have not moved; to less than the other, whatever the loss is."""
 LR_AT_REST = 0.05
 """Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
 
