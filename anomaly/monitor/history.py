@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import msgspec
 import numpy as np
@@ -17,9 +18,11 @@ RESUME_READINGS = 16
 """After a resume each of so many readings is looked at."""
 KEPT_SIGNALS = ("loss", "eval_loss", "grad_norm_total", "lr", "loss_scale", "skipped", "clip_coef")
 _SECONDS = len(KEPT_SIGNALS)
-_ROW = {name: row for row, name in enumerate((*KEPT_SIGNALS, "step_seconds"))}
-_ROWS = len(_ROW)
-_BLANK = np.full((len(KEPT_SIGNALS), 0), np.nan, np.float32)
+_NAMES = (*KEPT_SIGNALS, "step_seconds")
+_ROW = {name: row for row, name in enumerate(_NAMES)}
+_NOT_MEASURED = (math.nan,) * len(_NAMES)
+_READING = struct.Struct(f"<{len(_NAMES)}f")
+_BLANK = np.full((len(_NAMES), 0), np.nan, np.float32)
 
 
 class SavedHistory(msgspec.Struct, omit_defaults=True):
@@ -42,43 +45,54 @@ class History:
     """The readings of a run's charted records, oldest first.
 
     steps: int64 [n], millionths.  values: float32 [signals of KEPT_SIGNALS, n], NaN where not measured; n is KEPT at
-    the most.  unread: what came since the last `read`.  taken: readings read, ever.
+    the most.  unread: what came since the last `read`, the step and a packed reading.  taken: readings read, ever.
     resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
     norms: the total gradient norm's medians over the last pieces (`growth`).
     speeds: how fast the weights' norms moved at the last checks (`stillness`).
     evaluations: the last: step in millionths, mean training loss since the one before, loss, learning rate.
-    seconds: float32 [n], what the steps took; n is KEPT at the most, NaN where not measured.
+    seconds: float32 [n], what the steps took, NaN where not measured.
     """
 
     __slots__ = (
+        "_kept",
         "evaluations",
         "flat",
         "known",
         "norms",
         "resumed",
-        "seconds",
         "speeds",
         "steps",
         "taken",
         "unread",
-        "values",
     )
 
     def __init__(self, saved: SavedHistory | None = None) -> None:
         saved = saved or SavedHistory()
-        self.unread = list(saved.unread)
+        self.unread = [(step, _packed(values)) for step, values in saved.unread]
         self.taken = saved.taken
         self.steps: NDArray[np.int64] = np.frombuffer(saved.steps, np.int64)
-        self.values: NDArray[np.float32] = np.frombuffer(saved.values, np.float32).reshape(
-            len(KEPT_SIGNALS), -1
-        )
+        self._kept = _kept(saved)
         self.flat = Flat.load(saved.flat) if saved.flat else Flat()
         self.resumed = saved.resumed
         self.known = dict(saved.known)
         self.speeds = list(saved.speeds)
         self.norms = list(saved.norms)
         self.evaluations = list(saved.evaluations)
-        self.seconds: NDArray[np.float32] = np.frombuffer(saved.seconds, np.float32)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """See the class."""
+        return self._kept[:_SECONDS]
+
+    @property
+    def seconds(self) -> NDArray[np.float32]:
+        """See the class."""
+        seconds: NDArray[np.float32] = self._kept[_SECONDS]
+        return seconds
+
+    def note(self, step: int, values: dict[str, float]) -> None:
+        """A reading: the measured, finite values of the whole model by signal, at a step in millionths."""
+        self.unread.append((step, _packed(values)))
 
     @property
     def seen(self) -> int:
@@ -92,53 +106,47 @@ class History:
 
     def of(self, signal: str) -> NDArray[np.float32]:
         """The kept readings of one of KEPT_SIGNALS: float32 [n]."""
-        values: NDArray[np.float32] = self.values[_ROW[signal]]
+        values: NDArray[np.float32] = self._kept[_ROW[signal]]
         return values
 
     def of_all(self, signal: str) -> NDArray[np.float32]:
         """As `of`, with what is not read yet."""
-        unread = [values.get(signal, np.nan) for _, values in self.unread]
-        return np.concatenate([self.of(signal), np.array(unread, np.float32)])
+        return np.concatenate([self.of(signal), self._unread_rows()[_ROW[signal]]])
 
     def read(self) -> int:
         """Take what is unread to the others; how many there were."""
         new = len(self.unread)
-        readings = [values for _, values in self.unread]
         steps = np.array([step for step, _ in self.unread], np.int64)
-        block = np.full((_ROWS, new), np.nan, np.float32)
-        for name in set().union(*readings):
-            row = _ROW.get(name)
-            if row is not None:
-                block[row] = [values.get(name, math.nan) for values in readings]
+        self.steps = np.concatenate((self.steps, steps))[-KEPT:]
+        self._kept = np.concatenate((self._kept, self._unread_rows()), axis=1)[:, -KEPT:]
         self.unread = []
         self.taken += new
-        self.steps = np.concatenate((self.steps, steps))[-KEPT:]
-        self.values = np.concatenate((self.values, block[:_SECONDS]), axis=1)[:, -KEPT:]
-        self.seconds = np.concatenate((self.seconds, block[_SECONDS]))[-KEPT:]
         return new
+
+    def _unread_rows(self) -> NDArray[np.float32]:
+        packed = b"".join([reading for _, reading in self.unread])
+        return np.ascontiguousarray(np.frombuffer(packed, np.float32).reshape(-1, len(_NAMES)).T)
 
     def restart(self) -> None:
         """The run starts over and repeats steps."""
         self.unread = []
         self.steps = np.zeros(0, np.int64)
-        self.values = _BLANK
+        self._kept = _BLANK
         self.norms = []
-        self.seconds = _BLANK[0]
         self.evaluations = []
         self.flat.restart()
 
     @property
     def fits(self) -> bool:
         """Whether its parts fit each other."""
-        kept = self.values.shape[1] == len(self.steps) <= KEPT and len(self.seconds) <= KEPT
-        return kept and len(self.unread) < PIECE
+        return self._kept.shape[1] == len(self.steps) <= KEPT and len(self.unread) < PIECE
 
     def saved(self) -> SavedHistory:
         """For a snapshot."""
         if not self.taken and not self.unread and self.resumed < 0:
             return SavedHistory()
         return SavedHistory(
-            self.unread,
+            [(step, _measured(reading)) for step, reading in self.unread],
             self.steps.tobytes(),
             self.values.tobytes(),
             self.taken,
@@ -150,3 +158,25 @@ class History:
             self.evaluations,
             self.seconds.tobytes(),
         )
+
+
+def _packed(values: dict[str, float]) -> bytes:
+    """A reading in a tenth of a dictionary's room: float32 each, NaN where not measured."""
+    return _READING.pack(*map(values.get, _NAMES, _NOT_MEASURED))
+
+
+def _measured(reading: bytes) -> dict[str, float]:
+    """What `_packed` packed of the signals that are kept."""
+    values = zip(_NAMES, _READING.unpack(reading), strict=True)
+    return {name: value for name, value in values if not math.isnan(value)}
+
+
+def _kept(saved: SavedHistory) -> NDArray[np.float32]:
+    """Float32 [signals, n]; seconds that came before an older release kept them are not measured."""
+    values = np.frombuffer(saved.values, np.float32).reshape(len(KEPT_SIGNALS), -1)
+    kept = np.full((len(_NAMES), values.shape[1]), np.nan, np.float32)
+    kept[:_SECONDS] = values
+    seconds = np.frombuffer(saved.seconds, np.float32)[-values.shape[1] :]
+    if len(seconds):
+        kept[_SECONDS, -len(seconds) :] = seconds
+    return kept

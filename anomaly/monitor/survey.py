@@ -23,7 +23,7 @@ from detectors.glance import glance
 
 def note_reading(state: RunState, values: dict[str, float], step: int) -> None:
     """Remember the whole-model values of a charted record, for the next look."""
-    state.history.unread.append((step, values))
+    state.history.note(step, values)
 
 
 def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
