@@ -9,7 +9,8 @@ Reading order, which is the order of the data:
     kernel       the compiled judge of 16 slots: spike and shift charts
     constants    the numbers of a slab's profiles, as its tiles need them
     slab         all series of one run, judged in one call; pads: what that works in; gathered: some slots of it
-    siblings     a layer that moved alone; stray: one that went where no other did, without a past
+    siblings     a layer that moved alone; stray: one that went where no other did, without a past; outlying: one that
+                 is where no other is
     climb        losses that rise slowly
     flat         losses that no longer fall
     bumps        losses far above their last readings; quiet: far below, or still

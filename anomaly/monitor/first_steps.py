@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.outlying import SPREADS, outlying
 from detectors.rows import Row
 
 LOOK_AT = 16
@@ -22,7 +25,6 @@ SIBLINGS = 4
 LEAST_OFF = 2.0
 """log2: a layer four times what its siblings are."""
 LEAST_OFF_IN_A_ROW = 3.0
-SPREADS = 8.0
 WILD_RMS = 100.0
 WILD_SHARE = 0.5
 _DIGITS = re.compile(r"\d+")
@@ -40,10 +42,10 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     learned = state.slab.row(Row.N) > 0
     off: dict[int, float] = {}
     for signal in PROFILED:
-        slots = table.slots_of((signal,))
-        slots = slots[learned[slots] & (table.trainable[table.slot_layer[slots]] != 0)]
-        families = _families(state, slots)
-        off |= _off_siblings(state, families, level)
+        families = {}
+        for name, members in _families_of(table, signal).items():
+            families[name] = members[learned[members] & (table.trainable[table.slot_layer[members]] != 0)]
+        off |= _off_siblings(families, level, by_shape=signal != "act_rms")
         if signal == "weight_norm":
             off |= _off_few(state, families, level)
     if off:
@@ -63,15 +65,24 @@ def _grow(level: NDArray[np.float32]) -> bool:
     return bool(np.count_nonzero(level > np.log2(WILD_RMS) + max(0.0, float(level[0]))) >= 2)
 
 
-def _families(state: RunState, slots: NDArray[np.intp]) -> dict[str, list[int]]:
-    """The slots by their layers' names but for numbers."""
-    families: dict[str, list[int]] = {}
-    for slot in slots.tolist():
-        families.setdefault(_DIGITS.sub("#", state.table.layer_name(slot) or ""), []).append(slot)
-    return families
+_Families = dict[str, NDArray[np.intp]]
+_known: WeakKeyDictionary[SeriesTable, dict[str, _Families]] = WeakKeyDictionary()
 
 
-def _off_few(state: RunState, families: dict[str, list[int]], level: NDArray[np.float32]) -> dict[int, float]:
+def _families_of(table: SeriesTable, signal: str) -> _Families:
+    """A signal's slots by their layers' names but for numbers; worked out once for all runs alike."""
+    by_signal = _known.get(table)
+    if by_signal is None:
+        by_signal = _known[table] = {}
+    if signal not in by_signal:
+        families: dict[str, list[int]] = {}
+        for slot in table.slots_of((signal,)).tolist():
+            families.setdefault(_DIGITS.sub("#", table.layer_name(slot) or ""), []).append(slot)
+        by_signal[signal] = {name: np.array(members, np.intp) for name, members in families.items()}
+    return by_signal[signal]
+
+
+def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -> dict[int, float]:
     """As `_off_siblings`, for two or three siblings: their weights, which are what somebody made them.
 
     Layers in a row have shapes of their own and may differ more than parts of blocks; the last of them may as it likes.
@@ -81,45 +92,32 @@ def _off_few(state: RunState, families: dict[str, list[int]], level: NDArray[np.
         if not 2 <= len(members) < SIBLINGS:
             continue
         in_a_row = name.endswith("#")
-        last = max(members, key=lambda slot: int(state.table.slot_layer[slot]))
-        for slot in members:
-            others = level[[other for other in members if other != slot]].astype(np.float64)
-            away = float(level[slot]) - float(np.median(others))
+        last = int(members[np.argmax(state.table.slot_layer[members])])
+        levels = level[members].tolist()
+        for at, slot in enumerate(members.tolist()):
+            others = levels[:at] + levels[at + 1 :]
+            away = levels[at] - sum(others) / len(others)
             least = LEAST_OFF_IN_A_ROW if in_a_row else LEAST_OFF
-            if abs(away) > max(least, SPREADS * float(np.ptp(others))) and not (in_a_row and slot == last):
+            apart = SPREADS * (max(others) - min(others))
+            if abs(away) > max(least, apart) and not (in_a_row and slot == last):
                 off[slot] = away
     return off
 
 
-def _off_siblings(
-    state: RunState, families: dict[str, list[int]], level: NDArray[np.float32]
-) -> dict[int, float]:
-    """Slot -> log2 of how far it is off the line through its siblings, for those clearly off."""
-    off = {}
-    for members in families.values():
+def _off_siblings(families: _Families, level: NDArray[np.float32], by_shape: bool) -> dict[int, float]:
+    """Slot -> log2 of how far it is off its siblings, for those clearly off.
+
+    `by_shape`: the first and the last of layers that are but numbered are of other shapes, so their norms are of other
+    sizes.
+    """
+    off: dict[int, float] = {}
+    for name, members in families.items():
         if len(members) < SIBLINGS:
             continue
-        y = level[members].astype(np.float64)
-        unlike = _at_the_ends(state, members)
-        for at, slot in enumerate(members):
-            if slot in unlike:
-                continue
-            others = np.delete(y, at)
-            middle = float(np.median(others))
-            spread = 1.4826 * float(np.median(np.abs(others - middle)))
-            reach = max(float(others.max()) - middle, middle - float(others.min()))
-            away = float(y[at]) - middle
-            if abs(away) > max(LEAST_OFF, SPREADS * spread, 2 * reach):
-                off[slot] = away
+        ends = (0, len(members) - 1) if by_shape and name.rpartition(".")[2] == "#" else ()
+        found = outlying(level[members].astype(np.float64), LEAST_OFF)
+        off |= {int(members[at]): away for at, away in found.items() if at not in ends}
     return off
-
-
-def _at_the_ends(state: RunState, members: list[int]) -> set[int]:
-    """The first and the last of layers that are but numbered: of other shapes, so their norms are of other sizes."""
-    names = [state.table.layer_name(slot) or "" for slot in members]
-    numbered = all(name.rpartition(".")[2].isdigit() for name in names)
-    by_shape = state.table.signal_name(members[0]) != "act_rms"
-    return {members[0], members[-1]} if numbered and by_shape else set()
 
 
 def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Moment) -> Alarm:
