@@ -15,8 +15,8 @@ import msgspec
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.cause import SAME_CAUSE_READINGS, belongs
 from anomaly.incidents.kinds import KINDS
-from anomaly.incidents.open_incident import Moment, OpenIncident, found
-from anomaly.incidents.origin import origin_of
+from anomaly.incidents.open_incident import Finding, Moment, OpenIncident, found
+from anomaly.incidents.origin import FEW_LAYERS, origin_of
 from anomaly.incidents.safe_step import LastGood, good_before, look_back
 from anomaly.incidents.transition import (
     LEARNING_RATE,
@@ -148,7 +148,10 @@ def _join(
         return rises  # a remark keeps an incident open; it does not name suspects
     _note(incident, alarm, moment, last_good)
     if age <= SAME_CAUSE_READINGS:
-        _settle(incident, moment)
+        _settle(incident, incident.findings, moment)
+    elif set(alarm.layers) & set(incident.layers[:FEW_LAYERS]) or set(alarm.ranks) & set(incident.ranks):
+        both = (incident.finding_of(incident.kind), incident.finding_of(alarm.kind))
+        _settle(incident, [each for each in both if each is not None], moment)
     _show(incident, alarm, rises)
     return rises
 
@@ -163,14 +166,15 @@ def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastG
             return
         incident.findings.append(found(alarm, moment, good_before(alarm, moment, last_good)))
         return
+    known.first_step = min(known.first_step, alarm.first_step)
     known.layers += [layer for layer in alarm.layers if layer not in known.layers]
     del known.layers[MAX_LAYERS_NAMED:]
     known.ranks = sorted({*known.ranks, *alarm.ranks})[:MAX_RANKS_NAMED]
 
 
-def _settle(incident: OpenIncident, moment: Moment) -> None:
-    """Let the findings say what the incident is about, while it is young."""
-    origin = origin_of(incident.findings)
+def _settle(incident: OpenIncident, findings: list[Finding], moment: Moment) -> None:
+    """Let these findings say what the incident is about: all while it is young, then what its suspects show."""
+    origin = origin_of(findings)
     if origin.kind == incident.kind:
         return
     incident.kind = origin.kind

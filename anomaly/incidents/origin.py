@@ -4,6 +4,9 @@ An exact rule knows what it saw, and a comparison of ranks knows where: both go 
 earlier onset does, and of equal ones what is nearer to the cause within a training step: an activation's own trouble,
 weights, gradients, updates, the loss. Weights and the size of activations are one growth seen twice; the larger one
 names it: a channel that runs away hardly moves its layer's norm, weights that grow take all activations along.
+
+Updates of a layer or two name an incident only until it shows what they do there: weights are all that any fault inside
+a layer can act through. A rank whose forward pass differs sends another gradient for that.
 """
 
 from __future__ import annotations
@@ -63,8 +66,14 @@ _ORDER = {
     "loss_collapse": 5,
 }
 _OTHER = 4
-_GROWTH = {"weight_blowup", "outlier_growth"}
+_GROWTH = frozenset(("weight_blowup", "outlier_growth"))
 _REFINED = _GROWTH | {"variance_collapse"}
+_EFFECTS = {
+    "update_ratio_high": _REFINED,
+    "update_ratio_low": frozenset(("gradient_vanishing",)),
+}
+FEW_LAYERS = 2
+_FORWARD = frozenset(("bad_batch", "residual_gain_outlier"))
 EXACT_KINDS = _ALWAYS | frozenset(_SOON)
 
 
@@ -75,7 +84,9 @@ def origin_of(findings: list[Finding]) -> Finding:
     level = min(highest, Severity.WARNING.rank)
     heard = [finding for finding in loud if finding.severity.rank >= level]
     best = _first(heard)
-    if best.kind in _REFINED:
+    if best.kind == "rank_gradient_outlier":
+        return _forward(best, heard)
+    if best.kind in _REFINED or (best.kind in _EFFECTS and len(best.layers) <= FEW_LAYERS):
         return _refined(best, heard + [each for each in findings if each.symptom])
     if best.kind == "gradient_spike" and not best.layers:
         few = next((each for each in findings if each.symptom and each.kind == "layer_gradient_spike"), None)
@@ -108,16 +119,25 @@ def _trust(finding: Finding, first_seen: int) -> int:
 
 
 def _refined(best: Finding, others: list[Finding]) -> Finding:
-    """What the first suspects show themselves, symptoms included, where only that they grew or shrank is known."""
+    """What the first suspects show themselves, symptoms included, where no more than their change is known."""
     here = [each for each in others if set(each.layers) & set(best.layers[:2])]
     own = [each for each in here if _ORDER.get(each.kind) == 0]
     if own:
         return min(own, key=lambda each: each.reading)
+    if best.kind in _EFFECTS:
+        shown = [each for each in here if each.kind in _EFFECTS[best.kind] and not each.symptom]
+        best = min(shown, key=lambda each: each.reading, default=best)
     other = next((each for each in here if {each.kind, best.kind} == _GROWTH), None)
     if other is None:
         return best
     weights, activations = (best, other) if best.kind == "weight_blowup" else (other, best)
     return activations if _effect(activations, "act_absmax") >= CHANNEL_RATIO * _effect(weights) else weights
+
+
+def _forward(best: Finding, heard: list[Finding]) -> Finding:
+    """What the forward pass of the same rank shows."""
+    shown = [each for each in heard if each.kind in _FORWARD and set(each.ranks) & set(best.ranks)]
+    return min(shown, key=lambda each: each.reading, default=best)
 
 
 def _first_of_update(best: Finding, heard: list[Finding]) -> Finding:
