@@ -74,6 +74,23 @@ _EFFECTS = {
 }
 FEW_LAYERS = 2
 _FORWARD = frozenset(("bad_batch", "residual_gain_outlier"))
+_TAME = frozenset(
+    (
+        "dead_units",
+        "flat_from_start",
+        "gradient_dead",
+        "gradient_vanishing",
+        "loss_collapse",
+        "loss_plateau",
+        "overfit",
+        "repeated_batch",
+        "saturation",
+        "underflow",
+        "update_ratio_low",
+        "weights_frozen",
+    )
+)
+"""Nothing grows in these: numbers that are none do not follow from them."""
 EXACT_KINDS = _ALWAYS | frozenset(_SOON)
 
 
@@ -83,7 +100,11 @@ def origin_of(findings: list[Finding]) -> Finding:
     highest = max(finding.severity.rank for finding in loud)
     level = min(highest, Severity.WARNING.rank)
     heard = [finding for finding in loud if finding.severity.rank >= level]
+    if any(each.kind.startswith(_NONFINITE) for each in heard):
+        heard = [each for each in heard if each.kind not in _TAME]
     best = _first(heard)
+    if best.kind == "nonfinite_loss":  # of the same step, or seen where the layer reports next
+        return next((each for each in heard if each.kind == "nonfinite_activation" and each.layers), best)
     if best.kind == "rank_gradient_outlier":
         return _forward(best, heard)
     if best.kind in _REFINED or (best.kind in _EFFECTS and len(best.layers) <= FEW_LAYERS):

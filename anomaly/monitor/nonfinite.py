@@ -48,13 +48,14 @@ def nonfinite_alarm(
     first = context.nonfinite_step is None
     if severity is Severity.CRITICAL and context.nonfinite_step is None:
         context.nonfinite_step = moment.step
-    at_onset = first or context.nonfinite_step == moment.step  # later records only show how it spread
+    # Later records only show how it spread, unless layers before the first bad activation are still good.
+    named = first or context.nonfinite_step == moment.step or _begins_within(state.table, values, kind, slots)
     return Alarm(
         kind=kind,
         severity=severity,
         first_step=moment.step,
-        layers=_names(state.table, slots) if at_onset else (),
-        ranks=(rank,) if at_onset and state.multiple_ranks else (),
+        layers=_names(state.table, slots) if named else (),
+        ranks=(rank,) if named and state.multiple_ranks else (),
         evidence=tuple(_evidence(state, values, int(slot), moment) for slot in slots[:MAX_EVIDENCE]),
     )
 
@@ -99,6 +100,12 @@ def _everywhere(table: SeriesTable, values: NDArray[np.float32], slots: list[int
     reporting = (table.slot_signal == signal) & (table.slot_layer != WHOLE_MODEL) & measured
     bad = sum(1 for slot in slots if table.slot_signal[slot] == signal)
     return 1 < int(np.count_nonzero(reporting)) <= bad
+
+
+def _begins_within(
+    table: SeriesTable, values: NDArray[np.float32], kind: str, slots: NDArray[np.intp]
+) -> bool:
+    return kind == "nonfinite_activation" and not _everywhere(table, values, slots.tolist())
 
 
 def _forward(table: SeriesTable, slots: list[int]) -> NDArray[np.intp]:

@@ -93,6 +93,59 @@ def test_one_growth_seen_twice_is_named_by_the_larger() -> None:
         assert run.book.open[0].kind == kind
 
 
+def test_updates_of_one_layer_name_an_incident_until_it_shows_what_they_do_there() -> None:
+    for later in (110, 180, 400):
+        run = Run()
+        run.take(100, alarm("update_ratio_high", 60, "h.1"))
+        run.take(later, alarm("update_ratio_high", 60, "h.1"), alarm("variance_collapse", later - 5, "h.1"))
+        (incident,) = run.book.open
+        assert incident.kind == "variance_collapse", later
+
+
+def test_updates_of_many_layers_keep_their_name_and_so_do_those_of_another_layer() -> None:
+    run = Run()
+    run.take(100, alarm("update_ratio_high", 60, "h.1", "h.2", "h.3"))
+    run.take(110, alarm("outlier_growth", 105, "h.1"))
+    assert run.book.open[0].kind == "update_ratio_high"
+    other = Run()
+    other.take(100, alarm("update_ratio_high", 60, "h.1"))
+    other.take(110, alarm("outlier_growth", 105, "h.1.up"))
+    assert other.book.open[0].kind == "update_ratio_high"
+
+
+def test_a_vanishing_gradient_found_early_began_when_its_slow_chart_says() -> None:
+    run = Run()
+    run.take(100, alarm("gradient_vanishing", 99, "h.0"))
+    run.take(103, alarm("gradient_vanishing", 60, "h.1"))
+    run.take(120, alarm("update_ratio_low", 62, "h.0", "h.1", "h.2"))
+    assert run.book.open[0].kind == "gradient_vanishing"
+
+
+def test_a_ranks_gradient_differs_because_its_forward_pass_does() -> None:
+    run = Run()
+    run.take(100, alarm("rank_gradient_outlier", 98, "h.1", ranks=(3,)))
+    run.take(140, alarm("residual_gain_outlier", 120, "h.0", ranks=(3,)))
+    (incident,) = run.book.open
+    assert (incident.kind, incident.layers[0], incident.ranks) == ("residual_gain_outlier", "h.0", [3])
+
+
+def test_a_nan_does_not_follow_from_a_gradient_of_0() -> None:
+    for later in (140, 400):
+        run = Run()
+        run.take(100, alarm("gradient_dead", 98, "h.1"))
+        run.take(
+            later,
+            alarm("gradient_dead", 98, "h.1"),
+            alarm("nonfinite_weight", later, "h.2", severity=CRITICAL),
+        )
+        run.take(later + 30, alarm("gradient_dead", 98, "h.1"))
+        assert [incident.kind for incident in run.book.open] == ["nonfinite_weight"], later
+    run = Run()
+    run.take(100, alarm("gradient_explosion", 60))
+    run.take(140, alarm("nonfinite_weight", 140, "h.2", severity=CRITICAL))
+    assert run.book.open[0].kind == "gradient_explosion"
+
+
 def test_symptoms_open_nothing_keep_nothing_open_and_speak_for_their_own_layer_only() -> None:
     run = Run()
     run.take(10, alarm("dead_units", 9, "h.1", severity=INFO, symptom=True))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -61,6 +62,26 @@ def test_nan_activations_name_the_first_layer_in_forward_order() -> None:
 
     (incident,) = transitions_of(training(range(60), poison))
     assert (incident.kind, incident.layer) == ("nonfinite_activation", "h.2")
+
+
+def test_nan_activations_name_their_layer_though_it_reports_after_the_loss_was_lost() -> None:
+    def poison(from_layer: int) -> Callable[[int, dict[str, Any]], None]:
+        def of(step: int, record: dict[str, Any]) -> None:
+            if step >= 51:
+                record["loss"] = NAN
+            for at, name in enumerate(LAYERS):
+                if step % 10:
+                    del record["layers"][name]["act_rms"]
+                elif step >= 51 and at >= from_layer:
+                    record["layers"][name]["act_rms"] = NAN
+
+        return of
+
+    first, named = transitions_of(training(range(90), poison(3)))
+    assert (first.kind, first.step, first.layer) == ("nonfinite_loss", 51, None)
+    assert (named.kind, named.layer, named.first_step) == ("nonfinite_activation", "h.2", 51)
+    (everywhere,) = transitions_of(training(range(90), poison(0)))
+    assert (everywhere.kind, everywhere.layer) == ("nonfinite_loss", None)
 
 
 def test_nan_gradients_name_the_last_layer_in_backward_order_whose_incoming_gradient_is_finite() -> None:
