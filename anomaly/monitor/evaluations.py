@@ -54,9 +54,10 @@ def _judged(state: RunState) -> list[Alarm]:
     if ratio < 1:
         return []
     best = best_before(e)
-    if table[best:, 3].max() > LR_ROSE * table[best, 3]:
-        return []  # a warm restart: what it costs comes back
-    kind = "overfit" if np.nanmean(training[-3:]) < training[best] else "eval_regression"
+    falls = bool(np.nanmean(training[-3:]) < training[best])
+    if not falls and table[best:, 3].max() > LR_ROSE * table[best, 3]:
+        return []  # a warm restart: what it costs comes back, and the training loss pays it as well
+    kind = "overfit" if falls else "eval_regression"
     first_step = int(steps[best + 1])
     since = step_number(first_step)
     evidence = [

@@ -13,7 +13,7 @@ from anomaly.monitor.context import caution, lr_offset
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
-from anomaly.monitor.stillness import SPEED
+from anomaly.monitor.stillness import SPEED, STILL_SPEED
 from anomaly.records import MILLIONTHS, step_number
 from detectors.bumps import bump
 from detectors.flat import Z
@@ -22,8 +22,6 @@ from detectors.rows import Row
 
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
-STILL_SPEED = 1e-6
-"""Of its norm per reading: weights that move less have not moved in some hundred readings."""
 WORTH_A_LOOK = 0.25
 """A ratio that no gain makes an alarm of."""
 SLOW_START_READINGS = 1000

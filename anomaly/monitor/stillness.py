@@ -33,6 +33,8 @@ SPEEDS = 6
 """Speeds that one is held against."""
 SLOWER = 20.0
 STANDSTILL = 100.0
+STILL_SPEED = 1e-6
+"""Of its norm per reading: weights that move less have not moved in some hundred readings."""
 SPEED = "weights.speed"
 """Of the median layer's norm, relative, per reading, at the last check."""
 _LAST, _CHECKS, _SLOW = "weights.reading", "weights.checks", "weights.slow"
@@ -95,6 +97,8 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
         found = found[pages]
     if not len(found):
         return _slow_alarms(state, speed / gap, moment) if close else []
+    if kind := _standstill(state, speed / gap):
+        return [_speed_alarm(state, kind, speed / gap, moment)]
     run = int(state.unmoved.run[np.isin(slots, found)].max())
     if len(found) >= state.unmoved.moving and run < ALL_AT_ONCE:
         return []  # skipped or accumulated, and not reported so
@@ -161,10 +165,25 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
         return []
     if count < SLOW_CHECKS:
         return []
-    times = float(np.median(usual)) / max(rate, 1e-30)
-    kind = "loss_plateau" if times >= STANDSTILL else "update_ratio_low"
+    kind = "loss_plateau" if rate * STANDSTILL <= float(np.median(usual)) else "update_ratio_low"
+    return [_speed_alarm(state, kind, speed, moment)]
+
+
+def _standstill(state: RunState, speed: float) -> str | None:
+    """The kind where nearly all weights stand still, so that those that do to the last bit are no layers' fault."""
+    usual, rate = state.history.speeds, speed / (state.context.lr or 1.0)
+    if not math.isfinite(speed):
+        return None
+    if len(usual) >= SPEEDS and rate * STANDSTILL <= float(np.median(usual)):
+        return "loss_plateau"
+    always = max(usual, default=0.0) * (state.context.lr or 1.0)
+    return "flat_from_start" if max(speed, always) < STILL_SPEED else None
+
+
+def _speed_alarm(state: RunState, kind: str, speed: float, moment: Moment) -> Alarm:
+    usual, rate = state.history.speeds, speed / (state.context.lr or 1.0)
+    expected = float(np.median(usual)) if usual else None
+    times = (expected or rate) / max(rate, 1e-30)
     since = step_number(moment.step)
-    evidence = Evidence(
-        "weight_norm", rate, float(np.median(usual)), times / SLOWER, "speed", since_step=since
-    )
-    return [alarm_of(kind, moment.step, (evidence,))]
+    evidence = Evidence("weight_norm", rate, expected, max(times / SLOWER, 1.0), "speed", since_step=since)
+    return alarm_of(kind, moment.step, (evidence,))
