@@ -6,7 +6,7 @@ Shift found: the last three evaluations are all above the best one, by 4 %, by f
 Formula, for e_1 .. e_n = log2 of the evaluation losses, b the best before the last three:
 
     noise  1.4826 median |e_(i+1) - 2 e_i + e_(i-1)| / 2.449   over those before the last three, at least FLOOR
-    tail   the largest e_i - min(e_1 .. e_i) of those before the last three
+    tail   the largest e_i - min(e_1 .. e_i) up to the best: what is worse since may be the fault itself
     rise   min(e_(n-2), e_(n-1), e_n) - e_b
     ratio  min(rise / EFFECT, rise / (NOISES noise), rise / (1.5 tail)), and e_n is at least e_(n-2) less the larger of
            noise and a sixth of the rise
@@ -42,7 +42,8 @@ def worse(e: NDArray[np.float64]) -> float:
     past, last = e[:-LAST], e[-LAST:]
     bends = np.abs(np.diff(past, n=2))
     noise = max(1.4826 * float(np.median(bends)) / 2.449 if len(bends) else 0.0, FLOOR)
-    tail = float(np.max(past - np.minimum.accumulate(past)))
+    before = past[: best_before(e) + 1]
+    tail = float(np.max(before - np.minimum.accumulate(before)))
     rise = float(last.min() - past[best_before(e)])
     if last[-1] < last[0] - max(noise, rise / GOES_ON):
         return 0.0

@@ -9,12 +9,15 @@ import numpy as np
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import CAUTION_FACTOR
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 from detectors.paired import best_before, worse
 
 KEPT_EVALUATIONS = 24
 LR_ROSE = 1.2
+AT_ONCE = 0.8
+"""Of the rise, from one evaluation to the next: nobody overfits so quickly."""
 _SUM, _COUNT, _SIGNED = "evaluations.sum", "evaluations.count", "evaluations.signed"
 
 
@@ -55,9 +58,13 @@ def _judged(state: RunState) -> list[Alarm]:
         return []
     best = best_before(e)
     falls = bool(np.nanmean(training[-3:]) < training[best])
-    if not falls and table[best:, 3].max() > LR_ROSE * table[best, 3]:
-        return []  # a warm restart: what it costs comes back, and the training loss pays it as well
-    kind = "overfit" if falls else "eval_regression"
+    if table[best:, 3].max() > LR_ROSE * table[best, 3]:
+        ratio /= CAUTION_FACTOR if falls else math.inf
+    if ratio < 1:
+        return []  # a warm restart: what it costs comes back, and most of it shows in the training loss
+    since_best = e[best:]
+    at_once = float(np.diff(since_best).max()) >= AT_ONCE * float(since_best[-1] - since_best[0])
+    kind = "overfit" if falls and not at_once else "eval_regression"
     first_step = int(steps[best + 1])
     since = step_number(first_step)
     evidence = [

@@ -29,6 +29,10 @@ def test_a_jump_that_training_works_off_by_and_by_is_worse() -> None:
     assert worse(evaluations([0.3, 0.28, 0.27], spread=0.003)) >= 1
 
 
+def test_a_jump_that_was_missed_at_first_is_no_excuse_for_what_it_left() -> None:
+    assert worse(evaluations([0.4, 0.3, 0.28, 0.27, 0.28], spread=0.003)) >= 1
+
+
 def test_at_most_one_in_a_thousand_series_that_scatter_is_called_worse() -> None:
     found = [worse(evaluations([0.0] * 6, seed, 0.05)) >= 1 for seed in range(2000)]
     assert np.mean(found) <= 1e-3

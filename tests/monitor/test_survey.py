@@ -295,6 +295,17 @@ def test_an_evaluation_that_jumps_is_a_regression() -> None:
     assert step <= 400
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1.05, []), (1.5, ["eval_regression"])])
+def test_a_warm_restart_explains_a_little_of_an_evaluation_that_jumps(
+    factor: float, found: list[str]
+) -> None:
+    records = evaluated(falling, lambda step: 2.6 * (factor if step >= 300 else 1), range(500))
+    for record in records:
+        record["lr"] = 1e-3 * (1 - record["step"] % 300 / 320)
+    records[0]["events"] = [{"kind": "lr_schedule", "name": "restarts"}]
+    assert [kind for kind, _ in kinds(records)] == found
+
+
 def test_evaluations_that_scatter_are_quiet() -> None:
     assert kinds(evaluated(falling, falling, range(1500))) == []
 
