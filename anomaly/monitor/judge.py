@@ -26,8 +26,9 @@ from anomaly.monitor.noise import note_noise
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
+from anomaly.monitor.recent import LEAST_PACKED
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
-from anomaly.monitor.state import LEAST_PACKED, RankState, RunState, SlotRecord
+from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.monitor.stillness import is_due, stillness_alarms
 from anomaly.monitor.survey import note_reading, survey
 from anomaly.monitor.symptoms import symptoms

@@ -15,9 +15,10 @@ from anomaly.monitor.context import caution, is_usual, lr_offset
 from anomaly.monitor.judge import model_values
 from anomaly.monitor.losses import SPARSE_STEPS, are_losses_calm, is_repeated
 from anomaly.monitor.noise import note_noise
+from anomaly.monitor.recent import LEAST_PACKED
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import is_smooth, note_lr
-from anomaly.monitor.state import LEAST_PACKED, RankState, RunState
+from anomaly.monitor.state import RankState, RunState
 from anomaly.monitor.stillness import is_calm, is_due, note_calm
 from anomaly.monitor.survey import note_reading
 from anomaly.records import MILLIONTHS

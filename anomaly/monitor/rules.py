@@ -215,13 +215,14 @@ def onset_step(state: RunState, readings_ago: int, moment: Moment) -> int:
     recent = state.recent
     if readings_ago <= 0 or not recent:
         return moment.step
-    return recent[max(0, len(recent) - readings_ago)] >> 1
+    return recent.ago(readings_ago)
 
 
 def last_good_step(state: RunState, first_step: int) -> int | None:
     """The last judged step before the onset at which nothing was suspicious; in millionths."""
     return next(
-        (packed >> 1 for packed in reversed(state.recent) if packed & 1 and packed >> 1 < first_step), None
+        (packed >> 1 for packed in state.recent.newest_first() if packed & 1 and packed >> 1 < first_step),
+        None,
     )
 
 

@@ -9,7 +9,6 @@ clock is the worker's.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -20,10 +19,10 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
+from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import SeriesNames, table_of
 from anomaly.monitor.snapshot_checks import misfit
 from anomaly.monitor.state import (
-    RECENT_STEPS,
     REPEATS,
     Context,
     Excursion,
@@ -228,7 +227,7 @@ def _restored(saved: _Saved) -> RunState:
         owners=None if saved.owners is None else np.frombuffer(saved.owners, np.int32).copy(),
         ranks=saved.ranks,
         context=saved.context,
-        recent=deque(saved.recent, maxlen=RECENT_STEPS),
+        recent=Recent(saved.recent),
         pending=saved.pending,
         peer_runs=saved.peer_runs,
         peer_chart=PeerChart.load(saved.peer_chart) if saved.peer_chart else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +16,7 @@ from anomaly.incidents.transition import Source
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
+from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
@@ -28,9 +28,6 @@ from detectors.slab import Slab
 from detectors.unmoved import Unmoved
 from detectors.unsteady import Unsteady
 
-RECENT_STEPS = 128
-LEAST_PACKED = -(1 << 63)
-"""A snapshot has no smaller integers. Steps below -2**42 are remembered as that one; nobody counts from there."""
 REPEATED = ("loss", "input_hash")
 """Signals whose very same value again and again means the same batch."""
 REPEATS = 4
@@ -204,7 +201,7 @@ class RunState:
     """int32 [slots]: the rank whose values are charted, -1 for none yet; None while the run has one rank."""
     ranks: dict[int, RankState] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
-    recent: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+    recent: Recent = field(default_factory=Recent)
     """The last judged steps as 2 * step + (1 if nothing was suspicious)."""
     pending: list[PendingStep] = field(default_factory=list)
     peer_runs: dict[str, list[int]] = field(default_factory=dict)
