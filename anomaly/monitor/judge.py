@@ -109,7 +109,7 @@ def _chart(
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age)
-    note_noise(state)
+    note_noise(state, values)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:

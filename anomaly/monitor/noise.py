@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
@@ -15,22 +18,27 @@ from anomaly.records import step_number
 from detectors.unsteady import SAMPLES, STRIDE, Unsteady
 
 LEARNING_READINGS = 128
-"""Between two times that the chart takes what it saw as usual."""
+"""Between two times that the chart takes what it saw as usual; half of it at first."""
+FIRST_READINGS = LEARNING_READINGS // 2
 GRADIENTS = ("grad_norm",)
 _LEARNED = "noise.learned"
 _SEEN = "noise.seen"
 
 
-def note_noise(state: RunState) -> None:
-    """Sample the gradients' deviations of the record that the slab has just judged."""
-    if state.readings % STRIDE:
+def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
+    """Sample the gradients of the record that the slab has just judged: `values` float32 [slots]."""
+    phase = state.readings % STRIDE
+    if 0 < phase < STRIDE - 1:
         return
     slots = kindred_of(state.table, GRADIENTS).slots
     if not len(slots):
         return
     if len(state.unsteady) != len(slots):
         state.unsteady = Unsteady(len(slots))
-    state.unsteady.take(state.slab.z, slots)
+    if phase:
+        state.unsteady.prepare(values, slots)
+    else:
+        state.unsteady.take(values, slots)
 
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -39,7 +47,8 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if len(chart) != len(slots) or not len(slots):
         return []
     found = chart.judge()
-    if state.readings - state.history.known.get(_LEARNED, 0.0) >= LEARNING_READINGS:
+    learned = state.history.known.get(_LEARNED, 0.0)
+    if state.readings - learned >= (LEARNING_READINGS if learned >= LEARNING_READINGS else FIRST_READINGS):
         state.history.known[_LEARNED] = float(state.readings)
         chart.learn()
     ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / caution(state)

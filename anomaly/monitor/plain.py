@@ -76,7 +76,7 @@ def take_plain(
     note_session(rank, session, sequence)
     note_lr(state, model)
     note_reading(state, model, step)
-    note_noise(state)
+    note_noise(state, values)
     if norms is not None:
         note_calm(state, norms)
     return QUIET

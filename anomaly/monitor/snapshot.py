@@ -79,7 +79,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     excursions: dict[str, Excursion] = {}
     history: SavedHistory = msgspec.field(default_factory=SavedHistory)
     unmoved: bytes = b""
-    unsteady: bytes = b""
+    noise: bytes = b""
     anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
     repeats: bytes = b""
@@ -145,7 +145,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             excursions=state.excursions,
             history=state.history.saved(),
             unmoved=state.unmoved.dump(),
-            unsteady=state.unsteady.dump() if len(state.unsteady) else b"",
+            noise=state.unsteady.dump() if len(state.unsteady) else b"",
             anchors=state.anchors,
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
@@ -234,7 +234,7 @@ def _restored(saved: _Saved) -> RunState:
         excursions=saved.excursions,
         history=History(saved.history),
         unmoved=Unmoved.load(saved.unmoved),
-        unsteady=Unsteady.load(saved.unsteady) if saved.unsteady else Unsteady(0),
+        unsteady=Unsteady.load(saved.noise) if saved.noise else Unsteady(0),
         anchors=saved.anchors,
         **_of_losses(saved),
         saved_watchers=saved.watchers,

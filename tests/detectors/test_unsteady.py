@@ -11,12 +11,20 @@ SERIES = 8
 SLOTS = np.arange(2, 2 + SERIES)
 
 
-def after(z: np.ndarray, chart: Unsteady | None = None, every: int = 32) -> Unsteady:
-    """The chart after samples z [samples, SERIES]; it learns at every so many."""
+def after(
+    noise: np.ndarray, chart: Unsteady | None = None, every: int = 32, level: np.ndarray | None = None
+) -> Unsteady:
+    """The chart after noise [samples, SERIES] in log2, each after a reading without any; it learns at every so many.
+
+    level: [samples, SERIES] in log2, what both readings stand at.
+    """
     chart = chart or Unsteady(SERIES)
-    for at, sample in enumerate(z):
-        padded = np.zeros(SERIES + 3, np.float32)
-        padded[SLOTS] = sample
+    for at, sample in enumerate(noise):
+        padded = np.full(SERIES + 3, 3.0, np.float32)
+        if level is not None:
+            padded[SLOTS] *= np.exp2(level[at])
+        chart.prepare(padded, SLOTS)
+        padded[SLOTS] *= np.exp2(0.2 * sample)
         chart.take(padded, SLOTS)
         if at % every == every - 1:
             chart.learn()
@@ -28,7 +36,7 @@ def calm(samples: int, seed: int = 0) -> np.ndarray:
 
 
 def test_one_series_that_begins_to_jump_is_named() -> None:
-    z = calm(200)
+    z = calm(190)
     z[150:, 3] *= 8
     found = after(z).judge()
     assert found.series == 3
@@ -36,9 +44,25 @@ def test_one_series_that_begins_to_jump_is_named() -> None:
 
 
 def test_a_level_that_moves_is_no_noise() -> None:
-    z = calm(200)
-    z[150:, 3] += 30
-    assert after(z).judge().ratio < 1
+    level = np.zeros((200, SERIES))
+    level[150:, 3] = 30.0
+    level[:, 4] = -0.4 * np.arange(200)  # a tenth a reading
+    assert after(calm(200), level=level).judge().ratio < 1
+
+
+def test_a_series_of_every_other_reading_is_held_against_its_last_sample() -> None:
+    chart = Unsteady(SERIES)
+    z = calm(190)
+    z[150:, 3] *= 8
+    for at, sample in enumerate(z):
+        values = np.full(SERIES + 3, 3.0, np.float32)
+        values[SLOTS] *= np.exp2(0.2 * sample)
+        chart.prepare(np.full(SERIES + 3, np.nan, np.float32), SLOTS)
+        chart.take(values, SLOTS)
+        if at % 32 == 31:
+            chart.learn()
+    assert chart.judge().series == 3
+    assert chart.judge().ratio >= 1
 
 
 def test_what_all_series_do_is_no_fault_of_one() -> None:
@@ -71,7 +95,7 @@ def test_calm_series_never_are_noisy_though_their_tails_are_heavy(heavy: bool) -
 def test_few_samples_or_series_say_nothing() -> None:
     assert after(calm(SAMPLES - 1)).judge().series == -1
     z = calm(100)
-    z[:, 2:] = 0.0  # not measured
+    z[:, 2:] = np.nan  # not measured
     assert after(z).judge().series == -1
 
 
