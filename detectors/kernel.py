@@ -53,7 +53,7 @@ from numba import njit
 
 from .lanes import least, log2, most
 from .profiles import SHARE_EPS
-from .rows import FIELDS, LANES, NOT_MEASURED, Knob, Row
+from .rows import FAST_RATE, FIELDS, LANES, NOT_MEASURED, Knob, Row
 
 __all__ = ["judge_tiles"]
 
@@ -72,7 +72,7 @@ _TAIL_FACTOR, _TAIL_KEPT, _SHIFT_TAIL_BOUND = F(1.5), F(0.9998), F(8.0)
 _CLIP, _Z_BOUND, _SURE = F(4.0), F(64.0), F(60.0)
 _SINE_1, _SINE_3, _SINE_5 = F(1.5708), F(0.6460), F(0.0752)  # sin(pi x / 2), exact at 1
 _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
-_FAST_RATE = F(0.2)
+_FAST_RATE = F(FAST_RATE)
 _FAST_0, _FAST_1, _FAST_2 = (
     F(3.0),
     F(1.0),

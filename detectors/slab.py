@@ -14,7 +14,7 @@ from .kernel import judge_tiles
 from .levels import Levels
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
-from .rows import FIELDS, LANES, Row
+from .rows import FAST_RATE, FIELDS, LANES, Row
 
 __all__ = ["Reading", "Slab"]
 
@@ -163,6 +163,15 @@ class Slab:
         unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
         deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
         return (state[Row.FAST] - state[Row.LEVEL]) / deviation if deviation > 0.0 else 0.0
+
+    def drift(self, slot: int) -> float:
+        """How fast a LOG2 slot moves, log2 a reading: what its fast mean lags behind the reading just judged, above 0.
+
+        NaN if it was not measured.
+        """
+        reading = self.describe(slot).value
+        fast = float(self._tiles()[slot // LANES, Row.FAST, slot % LANES])
+        return (math.log2(reading) - fast) * FAST_RATE / (1.0 - FAST_RATE) if reading > 0.0 else math.nan
 
     def describe(self, slot: int) -> Reading:
         """What is known of one slot, in the signal's own unit; value and z only until another slab judges."""

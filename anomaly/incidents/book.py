@@ -167,6 +167,11 @@ def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastG
         incident.findings.append(found(alarm, moment, good_before(alarm, moment, last_good)))
         return
     known.first_step = min(known.first_step, alarm.first_step)
+    seen = {(entry.statistic, entry.layer, entry.detector) for entry in known.evidence}
+    known.evidence += [
+        entry for entry in alarm.evidence if (entry.statistic, entry.layer, entry.detector) not in seen
+    ]
+    del known.evidence[MAX_EVIDENCE:]
     known.layers += [layer for layer in alarm.layers if layer not in known.layers]
     del known.layers[MAX_LAYERS_NAMED:]
     known.ranks = sorted({*known.ranks, *alarm.ranks})[:MAX_RANKS_NAMED]

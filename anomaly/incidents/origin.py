@@ -6,7 +6,8 @@ weights, gradients, updates, the loss. Weights and the size of activations are o
 names it: a channel that runs away hardly moves its layer's norm, weights that grow take all activations along.
 
 Updates of a layer or two name an incident only until it shows what they do there: weights are all that any fault inside
-a layer can act through. A rank whose forward pass differs sends another gradient for that.
+a layer can act through. Too large updates of weights that are scaled are the scaling; too small ones follow from a
+gradient that vanished. A rank whose forward pass differs sends another gradient for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ ONSET_STEPS = 10 * MILLIONTHS
 EXACT_SOON_READINGS = 20
 """Zeros that come later than this after another finding follow from it."""
 NONFINITE_SOON_READINGS = 3
+SCALING = "scaling"
+"""The detector of evidence that a layer's weights are scaled."""
 CHANNEL_RATIO = 1.2
 """A largest activation that grew by this many times the log of its layer's weights grew by itself."""
 
@@ -107,6 +110,7 @@ def origin_of(findings: list[Finding]) -> Finding:
         return next((each for each in heard if each.kind == "nonfinite_activation" and each.layers), best)
     if best.kind == "rank_gradient_outlier":
         return _forward(best, heard)
+    best = _behind(best, findings)
     if best.kind in _REFINED or (best.kind in _EFFECTS and len(best.layers) <= FEW_LAYERS):
         return _refined(best, heard + [each for each in findings if each.symptom])
     if best.kind == "gradient_spike" and not best.layers:
@@ -137,6 +141,17 @@ def _trust(finding: Finding, first_seen: int) -> int:
     if soon is None:
         return 1
     return 0 if finding.reading - first_seen <= soon else 2
+
+
+def _behind(updates: Finding, findings: list[Finding]) -> Finding:
+    """What is behind updates that stand out: their layer's weights are scaled, or its gradient has vanished."""
+    first = set(updates.layers[:FEW_LAYERS])
+    for each in findings:
+        scales = any(entry.detector == SCALING and entry.layer in first for entry in each.evidence)
+        starves = each.kind == "gradient_vanishing" and first & set(each.layers)
+        if (updates.kind == "update_ratio_high" and scales) or (updates.kind == "update_ratio_low" and starves):
+            return each
+    return updates
 
 
 def _refined(best: Finding, others: list[Finding]) -> Finding:

@@ -3,6 +3,9 @@
 Weights are charted at every step and tightly, activations often at every tenth: a layer whose units die is first seen
 as weights that jumped. So the other series of the first suspects, and of their block where a signal is about one
 (attention, a router), are looked at in the first records of an incident, well below their alarm levels.
+
+Updates as large as the change of their weights' norm are that change: somebody scales the weights, up or down. Updates
+that are too large of themselves go elsewhere each time, and the norm hardly follows.
 """
 
 from __future__ import annotations
@@ -10,16 +13,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from msgspec.structs import replace
 
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.cause import block_of
 from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.origin import SCALING
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
+from anomaly.records import MILLIONTHS, step_number
 
 YOUNG_READINGS = 40
 SUSPECTS = 2
@@ -29,6 +34,8 @@ FEW = 3
 """One of so many layers, or less, makes a spike of the total one of layers."""
 OF_BLOCK = ("attn_logit_max", "attn_entropy", "router_entropy")
 TELLING = (Stage.WEIGHT, Stage.ACTIVATION)
+SCALED_SHARE = 0.5
+"""Of an update, at the least, that changes the norm of what it updates, where the weights are scaled."""
 
 
 def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm]:
@@ -39,13 +46,13 @@ def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm
             suspects += incident.layers[:SUSPECTS]
     found: dict[str, Alarm] = {}
     for layer in dict.fromkeys(suspects):
-        for symptom in _of_layer(state, layer, moment):
+        for symptom in [*_of_layer(state, layer, moment), *_scaled(state, layer, moment)]:
             if symptom.kind not in found or _change(symptom) > _change(found[symptom.kind]):
                 found[symptom.kind] = symptom
     if any(alarm.kind == "gradient_spike" and not alarm.layers for alarm in alarms):
         found.update(_few_layers(state, moment))
     known = {alarm.kind for alarm in alarms}
-    return [symptom for kind, symptom in found.items() if kind not in known]
+    return [each for kind, each in found.items() if kind not in known or each.evidence[0].detector == SCALING]
 
 
 def _few_layers(state: RunState, moment: Moment) -> dict[str, Alarm]:
@@ -71,7 +78,25 @@ def _change(symptom: Alarm) -> float:
 
 
 def _is_charted(evidence: tuple[Evidence, ...] | list[Evidence]) -> bool:
-    return bool(evidence) and evidence[0].detector in ("spike", "shift")
+    return bool(evidence) and evidence[0].detector in ("spike", "shift", "stray")
+
+
+def _scaled(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
+    """Whether the layer's weights grow or shrink by as much as they are updated, in a record that has both."""
+    table, slab = state.table, state.slab
+    weights, updates = table.slot_of(layer, "weight_norm"), table.slot_of(layer, "update_ratio")
+    if weights is None or updates is None:
+        return []
+    norm, update = slab.describe(weights).value, slab.describe(updates).value
+    steps = max((rank.interval for rank in state.ranks.values()), default=0) / MILLIONTHS
+    if not (0 < norm < math.inf and 0 < update < math.inf and steps > 0):
+        return []
+    share = math.log(2) * slab.drift(weights) / steps / update
+    if abs(share) < SCALED_SHARE:
+        return []
+    entry = replace(_entry(state, weights, moment), score=abs(share) / SCALED_SHARE, detector=SCALING)
+    kind = "weight_blowup" if share > 0 else "variance_collapse"
+    return [Alarm(kind, Severity.INFO, moment.step, (entry,), (layer,), symptom=True)]
 
 
 def _of_layer(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
