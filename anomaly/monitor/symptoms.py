@@ -34,8 +34,8 @@ FEW = 3
 """One of so many layers, or less, makes a spike of the total one of layers."""
 OF_BLOCK = ("attn_logit_max", "attn_entropy", "router_entropy")
 TELLING = (Stage.WEIGHT, Stage.ACTIVATION)
-SCALED_SHARE = 0.5
-"""Of an update, at the least, that changes the norm of what it updates, where the weights are scaled."""
+ALONG = 0.5**0.5
+"""The cosine of updates and weights from which on they lie along each other by the larger part, up or down."""
 
 
 def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm]:
@@ -46,9 +46,10 @@ def symptoms(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Alarm
             suspects += incident.layers[:SUSPECTS]
     found: dict[str, Alarm] = {}
     for layer in dict.fromkeys(suspects):
-        for symptom in [*_of_layer(state, layer, moment), *_scaled(state, layer, moment)]:
+        for symptom in _of_layer(state, layer, moment):
             if symptom.kind not in found or _change(symptom) > _change(found[symptom.kind]):
                 found[symptom.kind] = symptom
+        found |= {symptom.kind: symptom for symptom in _scaled(state, layer, moment)}
     if any(alarm.kind == "gradient_spike" and not alarm.layers for alarm in alarms):
         found.update(_few_layers(state, moment))
     known = {alarm.kind for alarm in alarms}
@@ -91,11 +92,11 @@ def _scaled(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
     steps = max((rank.interval for rank in state.ranks.values()), default=0) / MILLIONTHS
     if not (0 < norm < math.inf and 0 < update < math.inf and steps > 0):
         return []
-    share = math.log(2) * slab.drift(weights) / steps / update
-    if abs(share) < SCALED_SHARE:
+    cosine = math.log(2) * slab.drift(weights) / steps / update
+    if abs(cosine) < ALONG:
         return []
-    entry = replace(_entry(state, weights, moment), score=abs(share) / SCALED_SHARE, detector=SCALING)
-    kind = "weight_blowup" if share > 0 else "variance_collapse"
+    entry = replace(_entry(state, weights, moment), score=abs(cosine) / ALONG, detector=SCALING)
+    kind = "weight_blowup" if cosine > 0 else "variance_collapse"
     return [Alarm(kind, Severity.INFO, moment.step, (entry,), (layer,), symptom=True)]
 
 
@@ -111,7 +112,7 @@ def _of_layer(state: RunState, layer: str, moment: Moment) -> list[Alarm]:
         meaning = table.meanings[table.slot_signal[slot]]
         reading = slab.describe(slot)
         kind = meaning.up if reading.z > 0 else meaning.down
-        if kind is None or meaning.stage not in TELLING:
+        if kind is None or (meaning.stage not in TELLING and kind != "gradient_vanishing"):
             continue
         entry = _entry(state, slot, moment)
         first = onset_step(state, max(0, reading.since - 1), moment)
