@@ -149,7 +149,9 @@ def _behind(updates: Finding, findings: list[Finding]) -> Finding:
     for each in findings:
         scales = any(entry.detector == SCALING and entry.layer in first for entry in each.evidence)
         starves = each.kind == "gradient_vanishing" and first & set(each.layers)
-        if (updates.kind == "update_ratio_high" and scales) or (updates.kind == "update_ratio_low" and starves):
+        if (updates.kind == "update_ratio_high" and scales) or (
+            updates.kind == "update_ratio_low" and starves
+        ):
             return each
     return updates
 

@@ -146,6 +146,27 @@ def test_a_nan_does_not_follow_from_a_gradient_of_0() -> None:
     assert run.book.open[0].kind == "gradient_explosion"
 
 
+def test_updates_too_large_of_weights_that_are_scaled_are_the_scaling() -> None:
+    for detector, layer, kind in (
+        ("scaling", "h.1", "weight_blowup"),
+        ("symptom", "h.1", "update_ratio_high"),
+        ("scaling", "h.7", "update_ratio_high"),
+    ):
+        run = Run()
+        run.take(100, alarm("update_ratio_high", 80, "h.1"))
+        run.take(102, alarm("weight_blowup", 95, layer, severity=INFO, symptom=True))
+        run.take(104, alarm("weight_blowup", 95, layer, severity=INFO, symptom=True, detector=detector))
+        assert run.book.open[0].kind == kind
+
+
+def test_updates_too_small_of_a_gradient_that_vanished_follow_from_it() -> None:
+    for layer, kind in (("h.1", "gradient_vanishing"), ("h.7", "update_ratio_low")):
+        run = Run()
+        run.take(100, alarm("update_ratio_low", 80, "h.1"))
+        run.take(104, alarm("gradient_vanishing", 95, layer, severity=INFO, symptom=True))
+        assert run.book.open[0].kind == kind
+
+
 def test_symptoms_open_nothing_keep_nothing_open_and_speak_for_their_own_layer_only() -> None:
     run = Run()
     run.take(10, alarm("dead_units", 9, "h.1", severity=INFO, symptom=True))

@@ -356,6 +356,35 @@ def test_units_that_die_name_the_incident_that_their_weights_opened() -> None:
     assert {(each.kind, each.layer) for each in transitions[1:]} == {("dead_units", "h.1")}
 
 
+@pytest.mark.parametrize(("rate", "kind"), [(0.02, "weight_blowup"), (-0.02, "variance_collapse")])
+def test_weights_that_are_scaled_name_it_and_updates_that_lead_elsewhere_are_too_large(
+    rate: float, kind: str
+) -> None:
+    def updates(scaled: bool) -> str:
+        def change(step: int, record: dict[str, Any]) -> None:
+            of_layer = record["layers"]["h.1"]
+            if step >= 300:
+                of_layer["update_ratio"] = abs(rate)
+                of_layer["weight_norm"] *= (1 + (rate if scaled else rate / 20)) ** (step - 300)
+
+        last = {each.incident: each for each in transitions_of(training(range(360), change))}
+        return next(each.kind for each in last.values() if each.layer == "h.1")
+
+    assert updates(scaled=True) == kind
+    assert updates(scaled=False) == "update_ratio_high"
+
+
+def test_updates_of_a_gradient_that_vanished_are_not_the_cause() -> None:
+    def vanish(step: int, record: dict[str, Any]) -> None:
+        of_layer = record["layers"]["h.1"]
+        fall = 0.5 ** max(0, step - 300)
+        of_layer["update_ratio"] *= max(fall, 0.01)
+        of_layer["grad_norm"] *= max(fall, 0.15)
+
+    last = {each.incident: each for each in transitions_of(training(range(340), vanish))}
+    assert [each.kind for each in last.values()] == ["gradient_vanishing"]
+
+
 def test_an_incident_explains_what_was_considered_and_what_may_explain_it() -> None:
     def jump(step: int, record: dict[str, Any]) -> None:
         record["tokens"] = 1024
