@@ -44,8 +44,8 @@ from anomaly.worker.upkeep import Upkeep
 LOOK_SECONDS = 0.25
 TICK_SECONDS = 0.5
 UPKEEP_SECONDS = 0.25
-SAVE_SECONDS = 2.0
 HEAP_SECONDS = 15.0
+SAVE_SECONDS = 2.0
 """For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
 
 log = logging.getLogger("anomaly.worker")
