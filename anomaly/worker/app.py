@@ -30,7 +30,6 @@ from anomaly.worker.continuity import Batch
 from anomaly.worker.faust_app import build_app
 from anomaly.worker.foreign import ForeignRecords
 from anomaly.worker.guard import Lease, fail, guarded
-from anomaly.worker.heap import give_back
 from anomaly.worker.idle import FILE, IdleFile
 from anomaly.worker.outbox import Outbox, Outgoing
 from anomaly.worker.repeats import sent_before
@@ -44,7 +43,6 @@ from anomaly.worker.upkeep import Upkeep
 LOOK_SECONDS = 0.25
 TICK_SECONDS = 0.5
 UPKEEP_SECONDS = 0.25
-HEAP_SECONDS = 15.0
 SAVE_SECONDS = 2.0
 """For everything, at revocation and at the end; what takes longer is replayed by whoever comes next."""
 
@@ -98,7 +96,6 @@ class Worker:
         app.timer(self.settings.snapshot_seconds)(guarded(self.save))
         app.timer(foreign.LOOK_SECONDS)(guarded(partial(self.if_settled, others.look)))
         app.timer(UPKEEP_SECONDS)(guarded(partial(self.if_settled, self.upkeep.look)))
-        app.timer(HEAP_SECONDS)(guarded(give_back))
         app.on_partitions_revoked.connect(guarded(self.revoked))
         app.on_partitions_assigned.connect(guarded(self.assigned))
         app.on_before_shutdown.connect(guarded(self.stopping))
