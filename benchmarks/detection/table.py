@@ -39,6 +39,7 @@ def table_of(plan: Plan, records: Records) -> pa.Table:
             pa.array(layer.astype(np.int32)), pa.array(["", *values.layers])
         ),
         "trainable": _trainable(values.layers, logged, record, layer),
+        "dtype": _dtypes(values.layers, logged, record, layer),
     }
     floats = values.bits[kept].view(np.float32)
     for at, name in enumerate(values.signals):
@@ -174,17 +175,32 @@ def _times(logged: Records) -> list[float]:
 
 def _trainable(layers: list[str], logged: Records, record: NDArray[Any], layer: NDArray[Any]) -> pa.Array:
     """The layout's mask; null where a row is no layer of the hook's."""
-    masks: dict[bytes, NDArray[np.int8]] = {}
-    known = []
-    for _, sent in logged:
-        if sent.layout.hash not in masks:
-            mask = np.full(1 + len(layers), -1, dtype=np.int8)
-            for name, trained in zip(sent.layout.layers, sent.layout.trainable or (), strict=True):
-                mask[1 + layers.index(name)] = trained
-            masks[sent.layout.hash] = mask
-        known.append(masks[sent.layout.hash])
-    flat = np.stack(known)[record, layer]
+    flat = _of_layouts(layers, logged, [sent.layout.trainable or () for _, sent in logged])[record, layer]
     return pa.array(flat == 1, mask=flat < 0)
+
+
+def _dtypes(layers: list[str], logged: Records, record: NDArray[Any], layer: NDArray[Any]) -> pa.Array:
+    """The dtypes of the layout's weights; null where a row is no layer of the hook's."""
+    names = sorted({name for _, sent in logged for name in sent.layout.dtype or ()})
+    said = [tuple(map(names.index, sent.layout.dtype or ())) for _, sent in logged]
+    flat = _of_layouts(layers, logged, said)[record, layer]
+    return pa.DictionaryArray.from_arrays(
+        pa.array(flat.astype(np.int32), mask=flat < 0), pa.array(names, pa.string())
+    )
+
+
+def _of_layouts(layers: list[str], logged: Records, said: list[tuple[int, ...]]) -> NDArray[np.int8]:
+    """What each record's layout says of its layers: int8 [records, 1 + layers], -1 where it says nothing."""
+    rows: dict[bytes, NDArray[np.int8]] = {}
+    known = []
+    for (_, sent), values in zip(logged, said, strict=True):
+        if sent.layout.hash not in rows:
+            row = np.full(1 + len(layers), -1, dtype=np.int8)
+            if values:
+                row[[1 + layers.index(name) for name in sent.layout.layers]] = values
+            rows[sent.layout.hash] = row
+        known.append(rows[sent.layout.hash])
+    return np.stack(known)
 
 
 def _layer_order(records: Records) -> list[str]:

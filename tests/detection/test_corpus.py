@@ -135,6 +135,15 @@ def test_a_schedule_is_declared_where_the_plan_announces_it() -> None:
     assert short_runs.events(short_runs.table(replace(announced, announced=False))) == []
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16_weights", "bfloat16"), ("bf16", "float32")])
+def test_a_table_says_the_dtype_of_each_layers_weights_as_the_hook_does(precision: str, dtype: str) -> None:
+    table = short_runs.table(short_runs.plan(**GPT, precision=precision))
+    of_layers = {row["layer"]: row["dtype"] for row in table.select(["layer", "dtype"]).to_pylist()}
+    told = {layer: of_layers.pop(layer) for layer in ("", "h.0")}
+    assert set(told.values()) == {None}
+    assert set(of_layers.values()) == {dtype}
+
+
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
     plan = short_runs.plan(ranks=2, hashes=True, precision="bf16", clip=1.0, missing_share=0.1)
     generate.make(plan, tmp_path / "a")
