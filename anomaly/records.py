@@ -63,7 +63,8 @@ class Fork(msgspec.Struct, frozen=True, array_like=True):
 class Layout(msgspec.Struct, frozen=True, array_like=True, dict=True, weakref=True):
     """The names behind a record's matrix: layers in forward order, their signals, the whole-model signals.
 
-    ``trainable``, ``parameters`` (counts) and ``dtype`` have one entry a layer, or are None when not known.
+    ``trainable``, ``parameters`` (counts) and ``dtype`` have one entry a layer, or are None when not known. Where some
+    layers have a dtype, it is empty for the others.
     """
 
     layers: tuple[str, ...]

@@ -109,8 +109,9 @@ class RunLayout:
             model_signals=tuple(self._model_signals),
             # A mask speaks for every layer or not at all: a guess for one layer would be an alarm or a blind spot.
             trainable=tuple(map(bool, trainable)) if len(trainable) and (trainable != ABSENT).all() else None,
-            dtype=tuple(self._files.dtypes.texts[number] for number in dtype)
-            if len(dtype) and (dtype != ABSENT).all()
+            # Rows of blocks have none: their weights are those of the layers in them.
+            dtype=tuple("" if number == ABSENT else self._files.dtypes.texts[number] for number in dtype)
+            if (dtype != ABSENT).any()
             else None,
         )
 

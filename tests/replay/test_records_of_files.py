@@ -135,20 +135,23 @@ def test_a_signal_that_is_never_measured_for_a_run_is_not_in_its_layout(tmp_path
     ]
 
 
-def test_mask_and_dtype_belong_to_the_layout_once_every_layer_has_them(tmp_path: Path) -> None:
+def test_a_mask_belongs_to_the_layout_once_every_layer_has_it_and_dtypes_once_one_has(tmp_path: Path) -> None:
     path = csv(
         tmp_path / "mask.csv",
         "run,step,layer,trainable,dtype,grad_norm\n"
         "r,1,a,true,bfloat16,1\nr,1,b,false,float32,0\n"
         "r,2,a,,,1\nr,2,b,,,0\n"
-        "q,1,a,true,,1\nq,1,b,,,1\n",
+        "q,1,a,true,,1\nq,1,b,,,1\n"
+        "p,1,a,,bfloat16,1\np,1,a.block,,,1\n",
     )
-    first, second, other = messages(path)
+    first, second, other, block = messages(path)
     assert first.layout is not None
     assert (first.layout.trainable, first.layout.dtype) == ((True, False), ("bfloat16", "float32"))
     assert second.layout == first.layout
     assert other.layout is not None
     assert (other.layout.trainable, other.layout.dtype) == (None, None)
+    assert block.layout is not None
+    assert block.layout.dtype == ("bfloat16", "")
 
 
 def test_what_a_record_says_of_itself_is_read_from_whichever_row_has_it(tmp_path: Path) -> None:
