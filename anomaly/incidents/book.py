@@ -166,7 +166,6 @@ def _note(incident: OpenIncident, alarm: Alarm, moment: Moment, last_good: LastG
             return
         incident.findings.append(found(alarm, moment, good_before(alarm, moment, last_good)))
         return
-    known.first_step = min(known.first_step, alarm.first_step)
     seen = {(entry.statistic, entry.layer, entry.detector) for entry in known.evidence}
     known.evidence += [
         entry for entry in alarm.evidence if (entry.statistic, entry.layer, entry.detector) not in seen
