@@ -66,13 +66,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets up the process's log: not for the tests that follow."""
-    loggers = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
-    levels, handlers = [one.level for one in loggers], list(logging.root.handlers)
+    levels, handlers = {each.name: each.level for each in _loggers()}, list(logging.root.handlers)
     yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+    for each in _loggers():  # those that came into being had no level of their own
+        each.setLevel(levels.get(each.name, logging.NOTSET))
     for handler in set(logging.root.handlers) - set(handlers):
         logging.root.removeHandler(handler)
+
+
+def _loggers() -> list[logging.Logger]:
+    """All but those that are only the place of others."""
+    return [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
 
 
 @pytest.fixture(autouse=True)
