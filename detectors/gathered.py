@@ -9,7 +9,7 @@ from numba import njit
 
 from .rows import FIELDS, LANES, Row
 
-__all__ = ["known_of", "readings_of"]
+__all__ = ["known_of", "middle_of", "readings_of"]
 
 _TILE = FIELDS * LANES
 _N = int(Row.N) * LANES
@@ -26,6 +26,20 @@ def known_of(state: Any, row: int, slots: Any, learned: int) -> Any:
         at = slots[i] // LANES * _TILE + slots[i] % LANES
         known[i] = np.nan if state[at + _N] < learned else state[at + row * LANES]
     return known
+
+
+@njit(cache=True, error_model="numpy")
+def middle_of(state: Any, row: int, slots: Any) -> float:
+    """The median of one row over those of `slots` (int [n]) that have learned a reading; NaN without any."""
+    known = np.empty(slots.size)
+    n = 0
+    for i in range(slots.size):
+        at = slots[i] // LANES * _TILE + slots[i] % LANES
+        if state[at + _N] > 0.0:
+            known[n] = state[at + row * LANES]
+            n += 1
+    middle: float = np.median(known[:n]) if n else np.nan
+    return middle
 
 
 @njit(cache=True, error_model="numpy")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of
-from .gathered import known_of, readings_of
+from .gathered import known_of, middle_of, readings_of
 from .kernel import judge_tiles
 from .levels import Levels
 from .pads import PADS
@@ -127,6 +127,10 @@ class Slab:
         """A row of state for these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
         known: NDArray[np.float32] = known_of(self._state, int(row), slots, learned)
         return known
+
+    def middle(self, row: Row, slots: NDArray[np.intp]) -> float:
+        """The median of a row of state over those of `slots` (int [n]) that have learned a reading; NaN without any."""
+        return float(middle_of(self._state, int(row), slots))
 
     def readings(self, groups: NDArray[np.int32], count: int) -> NDArray[np.float64]:
         """Readings learned by all slots of each of `count` groups (int32 [n], below 0: none): float64 [count]."""

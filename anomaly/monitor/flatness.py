@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
@@ -78,13 +76,9 @@ def _warms_up(state: RunState) -> bool:
 
 def _update(state: RunState) -> float:
     """The update of the median layer, of its norm; infinite where none is known."""
-    table, slab = state.table, state.slab
-    slots = table.slots_of(("update_ratio",))
-    slots = slots[slab.row(Row.N)[slots] > 0]
+    level = state.slab.middle(Row.LEVEL, state.table.slots_of(("update_ratio",)))
     offset = lr_offset(state, {})
-    if not len(slots) or not math.isfinite(offset):
-        return math.inf
-    return math.pow(2.0, float(np.median(slab.row(Row.LEVEL)[slots])) + offset)
+    return math.pow(2.0, level + offset) if math.isfinite(level + offset) else math.inf
 
 
 def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
