@@ -139,7 +139,7 @@ def _possible(plan: Plan, name: str) -> bool:
     forbidden = {
         "precision_change": plan.precision != "fp32" or plan.ranks > 1,
         "sequence_ramp": not _is_text(plan),
-        "unfreeze": plan.model in ("gan", "gpt_lora", "policy") or (plan.optimizer == "sgd" and False),
+        "unfreeze": plan.model in ("gan", "gpt_lora", "policy"),
         "freeze": plan.model in ("gan", "gpt_lora", "policy"),
         "clipping_on": plan.clip is not None,
         "augmentation": not plan.model.startswith("gpt"),

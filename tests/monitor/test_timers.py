@@ -3,64 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-import pytest
-
-from anomaly.incidents import Severity, Status, Transition, decode_transition, transition_schema
-from anomaly.monitor import Limits, PartitionMonitor, snapshot
-from anomaly.monitor.log import Outcome
+from anomaly.incidents import Severity, Status, decode_transition, transition_schema
 from anomaly.monitor.state import Timers
 from anomaly.monitor.timers import NO_RECORD, PartitionTimers
-from tests.monitor.logs import Log, monitor, states
-
-WALL = 1_800_000_000.0
-
-
-class Watched:
-    """A partition and its timers, as a worker ties them together; time passes in half seconds."""
-
-    def __init__(self, partition: PartitionMonitor | None = None) -> None:
-        self.partition = partition or monitor()
-        self.timers = PartitionTimers(0, self.partition.runs)
-        self.log = Log()
-        self.transitions: list[Transition] = []
-        self.touched: list[dict[str, int]] = []
-
-    def record(self, run: str = "r1", **fields: Any) -> Outcome:
-        outcome = self.partition.process([self.log.json(run=run, **fields)])
-        self.timers.arrivals.update(outcome.touched)
-        return outcome
-
-    def pass_(self, seconds: float, counts: bool = True) -> None:
-        for _ in range(round(seconds * 2)):
-            self._take(self.timers.tick(0.5 if counts else 0.0, WALL + self.timers.now))
-
-    def steps(self, steps: Iterable[int], every: float = 1.0, run: str = "r1") -> None:
-        for step in steps:
-            self.record(run, step=step, loss=1.0)
-            self.pass_(every)
-
-    def restarted(self) -> Watched:
-        """Another worker, with what was saved now."""
-        runs = {run: snapshot.load(snapshot.dump(state)) for run, state in self.partition.runs.items()}
-        other = Watched(PartitionMonitor(0, 1, runs=runs))
-        other.log = self.log
-        return other
-
-    @property
-    def seen(self) -> list[tuple[str, str]]:
-        return [(transition.kind, transition.status) for transition in self.transitions]
-
-    def _take(self, outcome: Outcome) -> None:
-        self.transitions += [transition for _, transition in outcome.transitions]
-        if outcome.touched:
-            self.touched.append(outcome.touched)
-
-
-PAUSE = [{"kind": "eval_start"}]
-SILENT = [("run_silent", Status.OPENED)]
+from tests.monitor.logs import monitor, states
+from tests.monitor.timed import PAUSE, SILENT, WALL, Watched
 
 
 def test_a_run_without_a_record_for_a_minute_is_silent_until_the_next_one() -> None:
@@ -202,57 +151,6 @@ def test_a_silence_that_is_told_again_after_a_crash_has_the_same_identity() -> N
     assert crashed.transitions[0].incident == before.transitions[0].incident
 
 
-@pytest.mark.parametrize(
-    ("events", "quiet"),
-    [
-        ([{"kind": "pause", "seconds": 600}], 650),
-        ([{"kind": "eval_start"}], 40_000),
-        ([{"kind": "checkpoint_start"}], 40_000),
-        ([{"kind": "finished", "outcome": "completed"}], 200_000),
-    ],
-)
-def test_a_declared_pause_and_a_finished_run_are_quiet(events: list[dict[str, Any]], quiet: float) -> None:
-    watched = Watched()
-    watched.steps(range(20))
-    watched.record(step=20, loss=1.0, events=events)
-    watched.pass_(quiet)
-    assert watched.seen == []
-
-
-@pytest.mark.parametrize(
-    "events",
-    [
-        [{"kind": "pause", "seconds": 600}],
-        [{"kind": "pause", "seconds": "long"}],
-        [{"kind": "eval_start"}, {"kind": "checkpoint_start"}],
-    ],
-)
-def test_a_pause_is_over_when_the_run_goes_on(events: list[dict[str, Any]]) -> None:
-    watched = Watched()
-    watched.steps(range(20))
-    watched.record(step=20, loss=1.0, events=events)
-    watched.pass_(50)
-    watched.steps(range(21, 40))
-    watched.pass_(80)
-    assert watched.seen == SILENT
-
-
-def test_a_pause_is_over_with_its_end_and_its_length_is_known_the_next_time() -> None:
-    watched = Watched()
-    watched.steps(range(20))
-    watched.record(step=20, loss=1.0, events=[{"kind": "eval_start"}])
-    watched.pass_(500)
-    watched.record(step=21, loss=1.0, events=[{"kind": "eval_end"}])
-    watched.pass_(61)
-    assert watched.seen == SILENT
-    watched.steps(range(22, 30))
-    watched.record(step=30, loss=1.0, events=[{"kind": "eval_start"}])
-    watched.pass_(3600)
-    assert len(watched.seen) == 2
-    watched.pass_(1600)
-    assert len(watched.seen) == 3
-
-
 def test_a_run_of_one_record_has_an_hour() -> None:
     watched = Watched()
     watched.steps([0])
@@ -269,36 +167,6 @@ def test_a_repeated_layout_is_no_sign_of_life() -> None:
         watched.timers.arrivals["r1"] = 0  # as a layout would
         watched.pass_(10)
     assert watched.seen == SILENT
-
-
-def world(watched: Watched, ranks: Iterable[int], steps: Iterable[int], size: int = 8) -> None:
-    for step in steps:
-        for rank in ranks:
-            watched.record(step=step, rank=rank, loss=1.0, place={"world_size": size})
-        watched.pass_(1)
-
-
-def test_a_rank_that_never_came_is_named_and_resolved_when_it_comes() -> None:
-    watched = Watched()
-    world(watched, (0, 1, 2, 3, 4, 6, 7), range(90))
-    assert watched.seen == [("partial_telemetry", Status.OPENED)]
-    assert watched.transitions[0].ranks == (5,)
-    world(watched, range(8), range(90, 92))
-    assert watched.seen[1:] == [("partial_telemetry", Status.RESOLVED)]
-
-
-def test_where_most_ranks_never_report_nobody_asked_them_to() -> None:
-    watched = Watched()
-    world(watched, (0, 4), range(200))
-    assert watched.seen == []
-
-
-def test_a_silent_world_is_one_incident_beside_the_missing_rank() -> None:
-    watched = Watched()
-    world(watched, (0, 1, 2), range(80), size=4)
-    watched.pass_(100)
-    assert watched.seen == [("partial_telemetry", Status.OPENED), ("run_silent", Status.OPENED)]
-    assert len({transition.incident for transition in watched.transitions}) == 2
 
 
 def test_the_record_path_never_sees_the_timers() -> None:
@@ -328,27 +196,6 @@ def test_a_timer_raises_the_revision_so_that_its_snapshot_is_the_newer_one() -> 
     watched.pass_(70)
     assert (state.offset, state.revision) > before
     assert [incident.kind for incident in state.open_incidents] == ["run_silent"]
-
-
-def test_a_run_that_was_closed_is_not_watched_and_its_return_ends_its_silence() -> None:
-    watched = Watched(monitor(limits=Limits(silent_ms=1000, finished_ms=1000)))
-    watched.steps(range(20))
-    watched.pass_(70)
-    watched.steps(range(20), run="finished")
-    watched.record("finished", step=20, loss=1.0, events=[{"kind": "finished"}])
-    later = {"timestamp": 1_790_000_100_000}
-    watched.partition.process([watched.log.add(b'{"run":"other","step":1}', **later)])
-    assert watched.partition.close("r1")
-    assert watched.partition.close("finished")
-    after = watched.restarted()
-    after.pass_(3000)
-    assert after.seen == []
-    after.partition.lives.tick(1_790_000_100)
-    outcome = after.partition.process([after.log.add(b'{"run":"r1","step":20}', **later)])
-    after.timers.arrivals.update(outcome.touched)
-    after.pass_(0.5)
-    assert after.seen == [("run_silent", Status.RESOLVED)]
-    assert after.partition.runs["r1"].attempt == 1
 
 
 def test_a_slow_run_that_is_not_in_memory_is_looked_at_no_sooner_than_it_may_be_silent() -> None:

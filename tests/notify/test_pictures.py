@@ -16,9 +16,9 @@ from anomaly.connection import Connection
 from anomaly.notify.pictures import Pictures
 from anomaly.records import LayoutMessage
 from tests.conftest import Kafka
+from tests.notify.mailbox import Mailbox, mail_server
+from tests.notify.measured import LAYOUT, Log, compact, incident
 from tests.notify.stage import Stage, play, until
-from tests.notify.test_email import Mailbox, mail_server
-from tests.notify.test_evidence import LAYOUT, Log, compact, incident
 
 
 def of(pictures: Pictures, step: int, source: int) -> bytes | None:

@@ -23,7 +23,7 @@ from anomaly.logs import Sparse
 from anomaly.metrics import Phase, RunReading, WorkerMetrics
 from anomaly.monitor import PartitionMonitor, snapshot
 from anomaly.worker.readings import RunReader, reading_of, reading_of_head
-from tests.monitor.test_timers import PAUSE, Watched
+from tests.monitor.timed import PAUSE, Watched
 from tests.worker.topic_tools import step
 
 

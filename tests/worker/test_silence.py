@@ -28,8 +28,8 @@ from anomaly.worker.repeats import SentBefore, note_sent
 from anomaly.worker.starts import Start
 from anomaly.worker.stream import Stream
 from tests.conftest import Kafka
+from tests.worker.books import LEASE, book_after, commit_offset, kafka_record, settle
 from tests.worker.processes import WorkerProcess, eventually
-from tests.worker.test_bookkeeping import LEASE, book_after, commit_offset, kafka_record, settle
 from tests.worker.topic_tools import Client, step
 
 PARTITIONS = 2
