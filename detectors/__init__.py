@@ -19,6 +19,7 @@ Reading order, which is the order of the data:
     trends       gradients that grow by a factor or by an amount; pace: steps that became slower
     runlength    exact conditions that held too long
     peers        ranks against each other; consensus: medians and votes
+    fences       whether a few numbers are as they are expected to be; no detector
     river_watch  any river detector on a chosen series
 
 Each of them again in plain Python, to test against: tests/detectors/oracles.py.

@@ -94,13 +94,12 @@ class Climb:
 
     def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
         """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
-        for series, value in enumerate(x):
-            self._x[series] = value
+        self._x[:] = x
         found: bool
         found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence, self.gain)
         return found
 
-    def calm(self, x: Sequence[float], evidence: float = 1.0) -> bool:
+    def calm(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
         """Learn a reading as `alarms` does, unless it finds something: then nothing has happened, and it is False."""
         before = self._state.copy() if self.due else None
         if not self.alarms(x, evidence) or before is None:  # what is not due finds nothing

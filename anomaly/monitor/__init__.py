@@ -11,7 +11,7 @@ Reading order, which is the order of the data:
     restarts    new, repeated, late, or a rank that starts over
     series      which value belongs to which slot; meaning: how its signal is charted
     placing     a layout's values in slot order
-    plain       the short way of a record that says nothing new
+    plain       the short way of a record that says nothing new; stretch: what makes one such
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; losses: the slow climb

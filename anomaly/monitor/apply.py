@@ -116,6 +116,7 @@ def _by_the_short_way(
 def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:
     """By what it is: new, repeated, late, the sign of a restart. `flags`: of the charts, where they have judged it."""
     state, rank, session = arrival.state, arrival.rank, arrival.message.session
+    state.stretch = None
     record, sequence = arrival.record(), arrival.sequence
     admission = admission_of(rank, session, sequence, record.step)
     outcome.counts[admission] += 1
@@ -237,6 +238,7 @@ def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> Non
 def _book(state: RunState, alarms: list[Alarm], record: SlotRecord, outcome: Outcome) -> None:
     """Alarms that are not of one record alone."""
     if alarms:
+        state.stretch = None
         moment = state.moment(record)
         good = partial(last_good_step, state)
         transitions = state.book.take(state.run, alarms, moment, good, considered(state, moment))

@@ -118,20 +118,19 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
         be_cautious(state, LEARNING_RATE)
 
 
-def is_usual(state: RunState, values: dict[str, float]) -> bool:
-    """Whether `note_values` would leave the context as it is and call for no care; with no skipped step before."""
-    context = state.context
-    return (
-        values.get("tokens") == context.tokens
-        and not values.get("skipped")
-        and values.get("loss_scale") == context.loss_scale
-        and not ("lr" in values and _jumped(context, values["lr"]))
-    )
+def usual_lr(context: Context) -> tuple[float, float]:
+    """Within these `note_values` calls for no care because of a learning rate; 0 and infinity before the first."""
+    known = context.lr
+    return (0.0, math.inf) if known is None or known <= 0 else (known / LR_JUMP, known * LR_JUMP)
 
 
-def lr_offset(state: RunState, values: dict[str, float]) -> float:
-    """log2 of the learning rate in force, for series that are judged over it; NaN while it is 0."""
-    lr = values.get("lr", state.context.lr)
+def lr_offset(state: RunState, lr: float | None = None) -> float:
+    """log2 of the learning rate in force, for series that are judged over it; NaN while it is 0.
+
+    `lr` is the record's own, None where it has none.
+    """
+    if lr is None:
+        lr = state.context.lr
     if lr is None:
         return 0.0
     return math.log2(lr) if 0 < lr < math.inf else math.nan

@@ -77,7 +77,7 @@ def _warms_up(state: RunState) -> bool:
 def _update(state: RunState) -> float:
     """The update of the median layer, of its norm; infinite where none is known."""
     level = state.slab.middle(Row.LEVEL, state.table.slots_of(("update_ratio",)))
-    offset = lr_offset(state, {})
+    offset = lr_offset(state)
     return math.pow(2.0, level + offset) if math.isfinite(level + offset) else math.inf
 
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.monitor.series import REMEMBERED_SIGNALS
 from detectors.flat import Flat
 
 PIECE = 16
@@ -16,9 +17,9 @@ PIECE = 16
 KEPT = 64
 RESUME_READINGS = 16
 """After a resume each of so many readings is looked at."""
-KEPT_SIGNALS = ("loss", "eval_loss", "grad_norm_total", "lr", "loss_scale", "skipped", "clip_coef")
-_SECONDS = len(KEPT_SIGNALS)
-_NAMES = (*KEPT_SIGNALS, "step_seconds")
+_NAMES = REMEMBERED_SIGNALS
+_SECONDS = _NAMES.index("step_seconds")
+KEPT_SIGNALS = _NAMES[:_SECONDS]
 _ROW = {name: row for row, name in enumerate(_NAMES)}
 _NOT_MEASURED = (math.nan,) * len(_NAMES)
 _READING = struct.Struct(f"<{len(_NAMES)}f")
@@ -93,6 +94,19 @@ class History:
     def note(self, step: int, values: dict[str, float]) -> None:
         """A reading: the measured, finite values of the whole model by signal, at a step in millionths."""
         self.unread.append((step, _packed(values)))
+
+    def note_packed(self, step: int, reading: bytes) -> None:
+        """As `note`; the reading is float32 of REMEMBERED_SIGNALS, NaN where not measured."""
+        self.unread.append((step, reading))
+
+    def newest(self, signal: str) -> float | None:
+        """The last reading's value of one of REMEMBERED_SIGNALS, None where not measured; another thread may ask."""
+        unread, kept = self.unread, self._kept
+        if unread:
+            value = _READING.unpack(unread[-1][1])[_ROW[signal]]
+        else:
+            value = float(kept[_ROW[signal], -1]) if kept.shape[1] else math.nan
+        return None if math.isnan(value) else value
 
     @property
     def seen(self) -> int:

@@ -103,9 +103,9 @@ def _chart(
     flags: int | None,
 ) -> int:
     """Add what the history of the series says of these values; learn them. Returns the slab's flags."""
-    model = state.latest = model_values(state, values)
+    model = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
-    offset = explained.lr_offset(state, model)
+    offset = explained.lr_offset(state, model.get("lr"))
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age)

@@ -38,27 +38,14 @@ def loss_alarms(state: RunState, values: dict[str, float], moment: Moment, inter
     return alarms + _repeats(state, values, moment)
 
 
-def is_repeated(state: RunState, values: dict[str, float]) -> bool:
-    """Whether the loss or the input is that of the record before."""
-    loss, batch = state.last_values
-    return values.get("loss") == loss or values.get("input_hash") == batch
-
-
-def are_losses_calm(state: RunState, values: dict[str, float], evidence: float) -> bool:
-    """Whether no climb is in the losses of a record that repeats nothing: then no alarm is, and they are learned."""
-    calm = state.climb.calm((values.get("loss", math.nan), values.get("eval_loss", math.nan)), evidence)
-    if calm:
-        _note_last(state, values)
-    return calm
-
-
-def _note_last(state: RunState, values: dict[str, float]) -> None:
+def note_last(state: RunState, loss: float, batch: float) -> None:
+    """Remember the values that may be repeated, NaN where not measured, and count how often the loss was another."""
     last = state.last_values
-    for at, name in enumerate(REPEATED):
-        value = values.get(name)
-        if value is not None:
-            state.context.loss_changes += at == 0 and value != last[at]
-            last[at] = value
+    if loss == loss:
+        state.context.loss_changes += loss != last[0]
+        last[0] = loss
+    if batch == batch:
+        last[1] = batch
 
 
 def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
@@ -107,7 +94,7 @@ def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[
     """F42: the same loss or the same input again and again, bit for bit."""
     last = state.last_values
     holds = [values.get(name) == before for name, before in zip(REPEATED, last, strict=True)]
-    _note_last(state, values)
+    note_last(state, values.get("loss", math.nan), values.get("input_hash", math.nan))
     if state.context.loss_changes < VARIED_READINGS:
         return []  # a series that has always been constant is not stuck
     if state.repeats.idle and True not in holds:

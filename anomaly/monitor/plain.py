@@ -3,25 +3,29 @@
 A record is *plain* when only the slab's charts can have anything to say of it: one rank, no open incident, and
 learning rate, batch and loss scale are what they were. It is charted, and what else it would leave behind on the long
 way (`apply`) is noted at once; if the charts speak, it goes the long way after all. Which way a record goes changes no
-bit of state: what is asked here is more than it must be, never less.
+bit of state: what is asked here is more than it must be, never less. What need not be asked of each record is
+worked out at the first plain one behind a record of the long way, and holds until the next of those (`Stretch`).
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.monitor.context import caution, is_usual, lr_offset
-from anomaly.monitor.judge import model_values
-from anomaly.monitor.losses import SPARSE_STEPS, are_losses_calm, is_repeated
+from anomaly.monitor.context import caution, lr_offset, usual_lr
+from anomaly.monitor.losses import CLIMBING, SPARSE_STEPS, note_last
 from anomaly.monitor.noise import note_noise
 from anomaly.monitor.recent import LEAST_PACKED
 from anomaly.monitor.restarts import Admission, admission_of, note_session
-from anomaly.monitor.rules import is_smooth, note_lr
-from anomaly.monitor.state import RankState, RunState
+from anomaly.monitor.rules import note_lr, smooth_lr
+from anomaly.monitor.series import EXPLAINING_SIGNALS, REMEMBERED_SIGNALS
+from anomaly.monitor.state import Context, RankState, RunState
 from anomaly.monitor.stillness import is_calm, is_due, note_calm
-from anomaly.monitor.survey import note_reading
+from anomaly.monitor.stretch import Stretch
 from anomaly.records import MILLIONTHS
+from detectors.fences import Fences
 from detectors.rows import Flag
 
 QUIET = 0
@@ -29,6 +33,14 @@ HEARD = 1 << 8
 """Beyond all flags of the slab: it has judged the record and has nothing to say, something else may have."""
 _SPEAKS = int(Flag.NONFINITE | Flag.ALARM | Flag.SUSPECT | Flag.ZERO | Flag.NEGATIVE)
 _SPARSE = SPARSE_STEPS * MILLIONTHS
+_LR, _LOSS, _INPUT_HASH, _TOKENS, _SKIPPED, _SCALE = (
+    EXPLAINING_SIGNALS.index(name) for name in ("lr", "loss", "input_hash", "tokens", "skipped", "loss_scale")
+)
+_CLIMBING, _REMEMBERED = len(CLIMBING), len(REMEMBERED_SIGNALS)
+assert EXPLAINING_SIGNALS[:_CLIMBING] == CLIMBING
+_WELL_BELOW, _WELL_ABOVE = 1.0 - 1e-9, 1.0 + 1e-9
+"""So that rounding takes no record for plain that is not."""
+_ABOVE_0 = 1e-300
 
 
 def take_plain(
@@ -51,35 +63,67 @@ def take_plain(
         or newest is None
         or not before < step < before + _SPARSE
         or step <= newest
-        or not _is_settled(state, rank)
+        or state.history.due(1)
         or admission_of(rank, session, sequence, step) is not Admission.JUDGED
     ):
         return None
-    model = model_values(state, values)
-    if not is_usual(state, model) or not is_smooth(state.context, model) or is_repeated(state, model):
+    stretch = state.stretch
+    if stretch is None or stretch.table is not state.table:
+        if not _is_settled(state, rank):
+            return None
+        stretch = state.stretch = _stretch_of(state)
+    if not stretch.fences.within(values):
         return None
     norms = values.take(state.table.weight_slots) if is_due(state, values, 1) else None
     if norms is not None and not is_calm(state, norms):
         return None
-    evidence = caution(state, 1)
-    flags = state.slab.judge(values, evidence, lr_offset(state, model), state.age + 1)
+    evidence, reading = caution(state, 1), stretch.fences.reading
+    lr: float | None = reading.item(_LR)
+    if lr != lr:
+        lr = None
+    flags = state.slab.judge(values, evidence, lr_offset(state, lr), state.age + 1)
     if flags & _SPEAKS:
         return flags
-    if not are_losses_calm(state, model, evidence):
+    if not state.climb.calm(reading[:_CLIMBING], evidence):
         return HEARD
-    state.latest = model
     state.newest_step = rank.step = step
     state.readings += 1
     state.last_time = time
     state.recent.append(max(step * 2 + 1, LEAST_PACKED))
     rank.interval = step - before
     note_session(rank, session, sequence)
-    note_lr(state, model)
-    note_reading(state, model, step)
+    if lr is not None and lr != stretch.learned_lr:
+        _learn_lr(state, stretch, lr)
+    note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
+    state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
     note_noise(state, values)
     if norms is not None:
         note_calm(state, norms)
     return QUIET
+
+
+def _stretch_of(state: RunState) -> Stretch:
+    """What the next record must be like: what explains others is as it was, and nothing is repeated."""
+    context, fences = state.context, Fences(state.table.explaining_index)
+    for at, known in ((_TOKENS, context.tokens), (_SCALE, context.loss_scale)):
+        same = math.nan if known is None else known
+        fences.put(at, same, same, may_miss=known is None)
+    fences.put(_SKIPPED, 0.0, 0.0)
+    for at, last in zip((_LOSS, _INPUT_HASH), state.last_values, strict=True):
+        fences.vary(at, last)
+    _fence_lr(context, fences)
+    return Stretch(state.table, fences)
+
+
+def _fence_lr(context: Context, fences: Fences) -> None:
+    low, high = usual_lr(context)
+    fences.put(_LR, max(low * _WELL_ABOVE, _ABOVE_0), min(high, smooth_lr(context)) * _WELL_BELOW)
+
+
+def _learn_lr(state: RunState, stretch: Stretch, lr: float) -> None:
+    stretch.learned_lr = lr if lr == state.context.lr else None
+    note_lr(state, {"lr": lr})
+    _fence_lr(state.context, stretch.fences)
 
 
 def _is_settled(state: RunState, rank: RankState) -> bool:
@@ -95,5 +139,4 @@ def _is_settled(state: RunState, rank: RankState) -> bool:
         and context.nonfinite_step is None
         and context.outcome is None
         and not context.skipped
-        and not state.history.due(1)
     )

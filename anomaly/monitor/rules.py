@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,14 +93,12 @@ def _faded(state: RunState) -> bool:
     return bool(len(before)) and float(before[-1]) <= LR_FADED * (state.context.settled_lr or 0.0)
 
 
-def is_smooth(context: Context, values: dict[str, float]) -> bool:
-    """Whether `note_lr` would find nothing, whatever the run's readings."""
-    lr, known = values.get("lr"), context.lr
-    if lr is None:
-        return True
-    if known is None or not 0 < lr < LR_SINGLE_JUMP * known:
-        return False
-    return context.settled_lr is None or lr <= LR_ABOVE_SETTLED * context.settled_lr
+def smooth_lr(context: Context) -> float:
+    """Above 0 and below this `note_lr` finds nothing in a learning rate, whatever the run's readings."""
+    if context.lr is None:
+        return 0.0
+    settled = math.inf if context.settled_lr is None else LR_ABOVE_SETTLED * context.settled_lr
+    return min(LR_SINGLE_JUMP * context.lr, settled)
 
 
 def zero_alarms(

@@ -25,19 +25,19 @@ from detectors.profiles import profile_index
 
 SERIES_LIMIT = "series_limit"
 LAYER_LIMIT = "layer_limit"
-EXPLAINING_SIGNALS = (
-    "lr",
-    "tokens",
-    "skipped",
-    "loss_scale",
-    "clip_coef",
+REMEMBERED_SIGNALS = (
     "loss",
     "eval_loss",
-    "input_hash",
     "grad_norm_total",
+    "lr",
+    "loss_scale",
+    "skipped",
+    "clip_coef",
     "step_seconds",
 )
-"""Whole-model signals that are looked at or shown one by one, beside their charts."""
+"""Whole-model signals whose last readings a run knows (`history`)."""
+EXPLAINING_SIGNALS = (*REMEMBERED_SIGNALS, "tokens", "input_hash")
+"""Those that are looked at or shown one by one, beside their charts."""
 EXPERT = "expert"
 """How every framework names the parallel parts of a mixture of experts."""
 MAX_SIGNALS_A_RUN = 1 << 15
@@ -122,6 +122,11 @@ class SeriesTable:
         return tuple(
             (name, self.model_slots[name]) for name in EXPLAINING_SIGNALS if name in self.model_slots
         )
+
+    @cached_property
+    def explaining_index(self) -> NDArray[np.int32]:
+        """The slot of each of `EXPLAINING_SIGNALS`, -1 for what there is not."""
+        return np.array([self.model_slots.get(name, -1) for name in EXPLAINING_SIGNALS], np.int32)
 
     @cached_property
     def of_policy(self) -> bool:

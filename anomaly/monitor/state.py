@@ -18,6 +18,7 @@ from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import NO_SERIES, SeriesTable
+from anomaly.monitor.stretch import Stretch
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
 from detectors.levels import Levels
@@ -235,8 +236,8 @@ class RunState:
     """Whether a snapshot of it was written; like `forks` of the writer's making, not in the snapshot."""
     forks: list[str] = field(default_factory=list)
     """The runs that took over its reference; those of them that are not saved must be, before it (`forks`)."""
-    latest: dict[str, float] = field(default_factory=dict)
-    """The whole-model values of the last charted record, by signal; not in the snapshot."""
+    stretch: Stretch | None = None
+    """What the next record must be like to be plain; None: not worked out since one took the long way."""
     live: Live | None = None
     """Worked out when first asked, forgotten when ranks come, go or move; not in the snapshot."""
 
