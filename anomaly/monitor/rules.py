@@ -40,7 +40,8 @@ def lr_alarms(state: RunState, values: dict[str, float], moment: Moment) -> list
     """A learning rate far above anything it had settled at, or stuck at 0 (F28). Learns the schedule's own range.
 
     A warm restart returns to what the run has had before and is no alarm; a warm-up has not settled yet, so in it
-    only a single jump counts, and not among the first readings.
+    only a single jump counts, and not among the first readings. In a run that was joined in a decay the peak is what
+    it next returns to.
     """
     return [_lr_alarm(values["lr"], state.context.settled_lr, moment)] if note_lr(state, values) else []
 
@@ -58,6 +59,8 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
             looks[_FADED] = float(_faded(state))
         ended = max(LR_ENDED_READINGS, LR_ENDED_SHARE * state.age)
         return context.zero_lr >= ended or not looks.get(_FADED)
+    if known is None:
+        context.first_lr_step = state.newest_step
     if known is None or known <= 0:
         return False
     if context.settled_lr is None:
@@ -66,6 +69,8 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
         elif lr >= LR_SINGLE_JUMP * known and state.readings > LR_WARM_UP_READINGS:
             context.settled_lr = known
             return True
+    elif context.peak_unseen and lr > context.settled_lr:
+        context.settled_lr = lr
     elif lr > LR_ABOVE_SETTLED * context.settled_lr:
         context.high_lr += 1
         if _is_explained(state, values, lr) or context.high_lr > LR_KNOWN_READINGS:
@@ -74,7 +79,19 @@ def note_lr(state: RunState, values: dict[str, float]) -> bool:
         return True
     elif lr <= known:
         context.settled_lr = max(context.settled_lr, known)
+        _note_decay(state, lr)
     return False
+
+
+def _note_decay(state: RunState, lr: float) -> None:
+    """A run joined midway whose rate has halved was in a decay; the first return from there shows the peak."""
+    context, now = state.context, state.newest_step
+    if context.peak_unseen:
+        context.peak_unseen = lr < LR_LOW * (context.settled_lr or 0.0)
+    elif context.first_lr_step is not None and now is not None and lr <= LR_LOW * (context.settled_lr or 0.0):
+        seen = now - context.first_lr_step
+        context.peak_unseen = context.first_lr_step * state.readings > LR_WARM_UP_READINGS * seen
+        context.first_lr_step = None
 
 
 def _is_explained(state: RunState, values: dict[str, float], lr: float) -> bool:

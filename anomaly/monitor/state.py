@@ -105,6 +105,10 @@ class Context(msgspec.Struct, omit_defaults=True):
     lr: float | None = None
     settled_lr: float | None = None
     """The largest learning rate at the time it stopped rising; None while it still rises."""
+    first_lr_step: int | None = None
+    """The step at which the learning rate was first seen."""
+    peak_unseen: bool = False
+    """The run was joined midway, and its rate has only decayed since: how high it goes is not known."""
     zero_lr: int = 0
     high_lr: int = 0
     """Readings far above the settled one."""

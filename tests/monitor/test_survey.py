@@ -163,6 +163,22 @@ def test_a_schedule_as_they_are_is_quiet(schedule: Callable[[int], float]) -> No
     assert kinds(with_lr(schedule, range(600))) == []
 
 
+@pytest.mark.parametrize("rewarm", [1, 40])
+def test_a_run_joined_in_a_decay_returns_to_a_peak_that_nobody_saw(rewarm: int) -> None:
+    def lr(step: int) -> float:
+        at = step % 500
+        return 1e-3 * min(1.0, (at + 1) / rewarm) * (0.03 + 0.97 * (1 - at / 500))
+
+    assert kinds(with_lr(lr, range(5_300, 6_400))) == []
+    assert kinds(with_lr(lambda step: lr(step) * (10 if step >= 6_200 else 1), range(5_300, 6_400))) != []
+
+
+@pytest.mark.parametrize("first", [0, 5_300])
+def test_a_rate_that_was_level_and_jumps_is_told_wherever_the_run_was_joined(first: int) -> None:
+    found = kinds(with_lr(lambda step: 1e-3 * (10 if step >= first + 200 else 1), range(first, first + 300)))
+    assert found == [("lr_schedule", first + 200)]
+
+
 def test_a_rate_scaled_with_the_batch_is_quiet() -> None:
     records = with_lr(lambda step: warmed_up(step) * (4 if step >= 300 else 1), range(400))
     for record in records:
