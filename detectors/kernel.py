@@ -39,9 +39,10 @@ exact conditions.
 Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the line's gains); own tails: trials on real runs.
 
 No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice with
-constant distances between rows, and there are only three arrays: what lets LLVM vectorise it.  Tiles of equal
-constants share them (`patterns`), so that they stay in the first-level cache.  numba's cache looks at this file
-alone: touch it after changing rows.py or lanes.py.
+constant distances between rows, and there are only four arrays: what lets LLVM vectorise it.  The slices are taken
+within, and what is told of the tiles is gathered lane by lane: a loop over 16 lanes alone is not vectorised, and a
+slice that is handed on is counted twice.  Tiles of equal constants share them (`patterns`), so that they stay in the
+first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from numba import njit
 
 from .lanes import least, log2, most
 from .profiles import SHARE_EPS
-from .rows import FAST_RATE, FIELDS, LANES, NOT_MEASURED, Knob, Row
+from .rows import FAST_RATE, FIELDS, LANES, NOT_MEASURED, PAD_ROWS, Flag, Knob, Row
 
 __all__ = ["judge_tiles"]
 
@@ -90,16 +91,30 @@ _CAUTION, _UNSETTLED = F(20.0), F(10000.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
 _SUM, _PEAK, _SHIFT_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
-_Z, _SPIKE, _SHIFT, _SMALL, _CODE = _W, 2 * _W, 3 * _W, 4 * _W, 5 * _W
+_Z, _SPIKE, _SHIFT, _SMALL, _PAD = _W, 2 * _W, 3 * _W, 4 * _W, PAD_ROWS * _W
+_WORST, _NONFINITE, _DUE_ZERO, _SUSPECTED, _NEGATIVE = 0, _W, 2 * _W, 3 * _W, 4 * _W
 _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_SLACK, _K_SPIKE = (
     int(knob) * _W for knob in list(Knob)[:8]
 )
 _K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
 _K_SPIKE_GAIN, _K_SHIFT_GAIN, _K_SUM_CAP, _K_AMONG = (int(knob) * _W for knob in list(Knob)[15:])
+_F_NONFINITE, _F_ALARM, _F_ZERO, _F_SUSPECT, _F_NEGATIVE = (int(flag) for flag in Flag)
 
 
 @njit(cache=True, error_model="numpy")
-def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, run_age: Any) -> None:
+def _judge_tile(
+    all_state: Any,
+    all_knobs: Any,
+    pads: Any,
+    told: Any,
+    t: int,
+    pattern: int,
+    evidence: Any,
+    offset: Any,
+    run_age: Any,
+) -> None:
+    state, work = all_state[t * _TILE : (t + 1) * _TILE], pads[t * _PAD : (t + 1) * _PAD]
+    knobs = all_knobs[pattern * _KNOBS : (pattern + 1) * _KNOBS]
     for i in range(_W):
         linear = knobs[_K_LINEAR + i] > _ZERO
         logit = knobs[_K_LOGIT + i] > _ZERO
@@ -259,38 +274,43 @@ def _judge_tile(state: Any, knobs: Any, work: Any, evidence: Any, offset: Any, r
         work[_SPIKE + i] = spike_ratio
         work[_SHIFT + i] = shift_ratio
         work[_SMALL + i] = small if upwards else -small
-        work[_CODE + i] = (
-            (_ONE if (not finite) & measured else _ZERO)
-            + (_TWO if top >= _ONE else _ZERO)
-            + (_FOUR if zero & (run + _ONE >= due) else _ZERO)
-            + (_EIGHT if small >= _ONE else _ZERO)
-            + (_SIXTEEN if finite & (not linear) & (raw < _ZERO) else _ZERO)
-        )
+        told[_WORST + i] = most(top, told[_WORST + i])
+        told[_NONFINITE + i] = _ONE if (not finite) & measured else told[_NONFINITE + i]
+        told[_DUE_ZERO + i] = _ONE if zero & (run + _ONE >= due) else told[_DUE_ZERO + i]
+        told[_SUSPECTED + i] = most(small, told[_SUSPECTED + i])
+        told[_NEGATIVE + i] = _ONE if finite & (not linear) & (raw < _ZERO) else told[_NEGATIVE + i]
 
 
 @njit(cache=True, error_model="numpy")
 def judge_tiles(
-    state: Any, knobs: Any, patterns: Any, pads: Any, work: Any, evidence: Any, offset: Any, age: Any
+    state: Any, knobs: Any, patterns: Any, x: Any, pads: Any, told: Any, evidence: Any, offset: Any, age: Any
 ) -> Any:
     """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
 
     state: flat [tiles * 256].  knobs: flat, 304 for each different tile.  patterns: int32 [tiles], which of those a
-    tile has.  pads: [5, tiles * 16 or more], the record in its first row; z, spike, shift and small are written to
-    the others.  work: flat [6 * 16].  evidence, offset and age are rounded to float32.
+    tile has.  x: [n], the record.  pads: flat [tiles * 80 or more], of each tile five rows: the record is copied to
+    the first; z, spike, shift and small are written to the others.  told: flat [5 * 16], worked in.  evidence, offset
+    and age are rounded to float32.
     """
-    flags, worst = _I(0), _ZERO
     evidence_32, offset_32, age_32 = F(evidence), F(offset), F(age)
+    told[:] = _ZERO
+    full = x.size // _W
+    for t in range(full):
+        for i in range(_W):
+            pads[t * _PAD + i] = x[t * _W + i]
+    for i in range(x.size - full * _W, (patterns.size - full) * _W):
+        pads[full * _PAD + i] = _I(NOT_MEASURED).view(F)
+    for i in range(x.size - full * _W):
+        pads[full * _PAD + i] = x[full * _W + i]
     for t in range(patterns.size):
-        first, pattern = t * _W, patterns[t] * _KNOBS
-        for i in range(_W):
-            work[i] = pads[0, first + i]
-        tile, constants = state[t * _TILE : (t + 1) * _TILE], knobs[pattern : pattern + _KNOBS]
-        _judge_tile(tile, constants, work, evidence_32, offset_32, age_32)
-        for i in range(_W):
-            pads[1, first + i] = work[_Z + i]
-            pads[2, first + i] = work[_SPIKE + i]
-            pads[3, first + i] = work[_SHIFT + i]
-            pads[4, first + i] = work[_SMALL + i]
-            flags |= _I(work[_CODE + i])
-            worst = most(worst, most(abs(work[_SPIKE + i]), abs(work[_SHIFT + i])))
-    return flags, worst
+        _judge_tile(state, knobs, pads, told, t, patterns[t], evidence_32, offset_32, age_32)
+    nonfinite, zero, suspected, negative, worst = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+    for i in range(_W):
+        worst = most(worst, told[_WORST + i])
+        nonfinite = most(nonfinite, told[_NONFINITE + i])
+        zero = most(zero, told[_DUE_ZERO + i])
+        suspected = most(suspected, told[_SUSPECTED + i])
+        negative = most(negative, told[_NEGATIVE + i])
+    flags = _F_NONFINITE * (nonfinite > _ZERO) + _F_ALARM * (worst >= _ONE)
+    flags += _F_ZERO * (zero > _ZERO) + _F_SUSPECT * (suspected >= _ONE)
+    return flags + _F_NEGATIVE * (negative > _ZERO), worst

@@ -5,36 +5,35 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import LANES, NOT_MEASURED
+from .rows import LANES, PAD_ROWS
 
 __all__ = ["PADS"]
 
-_BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
-
 
 class Pads:
-    """A record and what the kernel says of it."""
+    """A record and what the kernel says of it, tile by tile."""
 
     def __init__(self) -> None:
         self.judged: object = None
         """Whose verdicts are in there."""
-        self.rows = np.zeros((5, 0), np.float32)
-        """The record, z, spike, shift, small."""
-        self.work = np.zeros(6 * LANES, np.float32)
-        self._filled = 0
-        """From here on the record is blank."""
+        self.tiles = np.zeros(0, np.float32)
+        """Flat [tiles * 5 * 16]: of each tile the record, z, spike, shift, small."""
+        self.told = np.zeros(5 * LANES, np.float32)
 
-    def take(self, slab: object, x: NDArray[np.float32]) -> None:
-        """The next record to judge."""
+    def take(self, slab: object, tiles: int) -> None:
+        """The next to judge is this slab, of so many tiles."""
         self.judged = slab
-        size = x.size
-        if size > self.rows.shape[1] - LANES:
-            self.rows = np.zeros((5, 2 * size + 2 * LANES), np.float32)
-            self.rows[0] = _BLANK
-        elif size < self._filled:
-            self.rows[0, size : self._filled] = _BLANK
-        self.rows[0, :size] = x
-        self._filled = size
+        size = tiles * PAD_ROWS * LANES
+        if size > self.tiles.size:
+            self.tiles = np.zeros(2 * size, np.float32)
+
+    def row(self, row: int, slots: int) -> NDArray[np.float32]:
+        """One of the five rows, for all slots: float32 [n]."""
+        return self.tiles.reshape(-1, PAD_ROWS, LANES)[:, row].reshape(-1)[:slots]
+
+    def of(self, row: int, slot: int) -> float:
+        """The same for one slot."""
+        return float(self.tiles[(slot // LANES * PAD_ROWS + row) * LANES + slot % LANES])
 
 
 PADS = Pads()

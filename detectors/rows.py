@@ -10,12 +10,14 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final
 
-__all__ = ["FAST_RATE", "FIELDS", "LANES", "NOT_MEASURED", "Flag", "Knob", "Row"]
+__all__ = ["FAST_RATE", "FIELDS", "LANES", "NOT_MEASURED", "PAD_ROWS", "Flag", "Knob", "Row"]
 
 LANES: Final = 16
 FIELDS: Final = 16
 FAST_RATE: Final = 0.2
 """Share of a reading in `Row.FAST`."""
+PAD_ROWS: Final = 5
+"""Of 16 numbers each, in which a tile is judged: the record, z, spike, shift, small."""
 NOT_MEASURED: Final = 0x7FC0ABCD
 """The bits of a float32 that say "not measured"; every other NaN is a measured NaN."""
 

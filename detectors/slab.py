@@ -84,7 +84,7 @@ class Slab:
     def _pad(self, row: int) -> NDArray[np.float32]:
         if PADS.judged is not self:
             return np.zeros(self.profiles.size, np.float32)
-        return PADS.rows[row, : self.profiles.size]
+        return PADS.row(row, self.profiles.size)
 
     def grow(self, profiles: NDArray[np.uint8]) -> None:
         """Append slots with these profiles (uint8 [m]); what is known stays, verdicts are emptied."""
@@ -109,12 +109,11 @@ class Slab:
                 f"a record must have one value per slot: got shape {x.shape}, the slab has {self.profiles.size} "
                 "slots; grow() it or fill the missing with NOT_MEASURED"
             )
-        PADS.take(self, x)
-        self._offset = offset
-        constants = self._constants
+        self._offset, constants = offset, self._constants
+        PADS.take(self, constants.patterns.size)
         flags: int
         flags, self.worst = judge_tiles(
-            self._state, constants.knobs, constants.patterns, PADS.rows, PADS.work,
+            self._state, constants.knobs, constants.patterns, x, PADS.tiles, PADS.told,
             float(evidence), float(offset), float(age),
         )  # fmt: skip
         return flags
@@ -188,10 +187,10 @@ class Slab:
         above = self._inverse(profile.transform, reference + deviation)
         judged = PADS.judged is self
         return Reading(
-            value=float(PADS.rows[0, slot]) if judged else math.nan,
+            value=PADS.of(0, slot) if judged else math.nan,
             expected=expected,
             scale=above - expected,
-            z=float(PADS.rows[1, slot]) if judged else 0.0,
+            z=PADS.of(1, slot) if judged else 0.0,
             since=int(state[Row.AGE]),
         )
 

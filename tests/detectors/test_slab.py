@@ -12,7 +12,7 @@ from detectors import kernel
 from detectors.lanes import log2
 from detectors.levels import shift_level, spike_level
 from detectors.profiles import PROFILES, profile_index
-from detectors.rows import Flag, Knob, Row
+from detectors.rows import PAD_ROWS, Flag, Knob, Row
 from detectors.slab import Slab
 from tests.detectors.series import BLANK, Floats, iid, jump, linear
 
@@ -217,8 +217,8 @@ def test_the_compiled_judge_is_vectorised() -> None:
     slab.judge(x[0])
     fast = min(_seconds(lambda row=row: slab.judge(row)) for row in x) / 1024
     state, knobs = np.zeros(256, np.float32), slab._constants.knobs[: len(Knob) * 16]
-    work = np.ones(96, np.float32)
-    arguments = (state, knobs, work, np.float32(1.0), np.float32(0.0), np.float32(0.0))
+    pads, told = np.ones(PAD_ROWS * 16, np.float32), np.zeros(80, np.float32)
+    arguments = (state, knobs, pads, told, 0, 0, np.float32(1.0), np.float32(0.0), np.float32(0.0))
     slow = min(_seconds(lambda: kernel._judge_tile.py_func(*arguments)) for _ in range(5)) / 16
     assert slow / fast > 1000
 
