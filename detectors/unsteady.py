@@ -3,17 +3,20 @@
 Shift found: the spread of one series around its level, where the level itself may stay. The charts of kernel.py see
 levels; a reading that is out and back is none to them, but thirty of them are something.
 
-Formula, for series i, at every STRIDE-th reading, x_i the magnitude itself:
+Formula, for series i, at every reading, x_i the magnitude itself:
 
-    jump_i  = min(|log2 x_i / x_i one reading before|, CLIP own_i)        so near that no drift counts
+    moved_i = log2 x_i / x_i one reading before         so near that no drift counts
+    common  = median of moved over FEW of the series, evenly spread       what a batch does, it does to all
+    jump_i  = min(|moved_i - common|, CLIP own_i)
     m_i    += (jump_i - m_i) / max(SAMPLES, samples so far)
     grown_i = m_i / own_i                           own_i: the largest m_i before, learned late (see `learn`)
     ratio   = min(grown_i / GROWN, grown_i / (PER_SECOND max(1, second)), m_i / LEAST_JUMP)
 
 of the i with the largest grown_i; second: the next largest.  A ratio of 1 or more is an alarm.  It asks for what the
 series did before and not for its scale in kernel.py, which takes noise that has grown for usual within fifty readings.
-m varies by a seventh where readings are independent, so GROWN, 2.75, is five deviations of the logarithm of a ratio of
-two of them.  Knobs: none.  False alarms: tests/detectors/test_unsteady.py.
+Where readings are independent, log m varies by an eighth with 64 samples and by a sixth with 32, the fewest that are
+learned as own: GROWN, 2.5, is five deviations of the logarithm of their ratio, and more later.
+Knobs: none.  False alarms: tests/detectors/test_unsteady.py.
 Sibling: kernel.py, for levels.  Source: mean successive difference, von Neumann 1941.
 """
 
@@ -25,22 +28,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .lanes import log2
+from .lanes import least, log2
 
-__all__ = ["SAMPLES", "STRIDE", "Roughest", "Unsteady"]
+__all__ = ["SAMPLES", "Roughest", "Unsteady"]
 
-STRIDE: Final = 4
-"""Readings from one sample to the next; each is of a reading and of the one before it."""
-SAMPLES: Final = 32
-"""Samples that count."""
+SAMPLES: Final = 64
+"""Readings that count."""
 CLIP: Final = 10.0
 LEAST_JUMP: Final = 0.25
 """log2: noise of less than a fifth of a gradient is nobody's concern."""
 PER_SECOND: Final = 2.0
-GROWN: Final = 2.75
+GROWN: Final = 2.5
 OWN_KEPT: Final = 0.98
 LEAST: Final = 3
 """Series; fewer tell nothing of each other."""
+FEW: Final = 15
+"""Series that say what all do."""
+FIRST_LEARNED: Final = 32
+LEARNING: Final = 128
+"""Samples: as soon as there are so many, when they have doubled, and then from one time to the next."""
+_ZERO, _ONE, _CLIP = np.float32(0.0), np.float32(1.0), np.float32(CLIP)
+_INFINITE = np.float32(np.inf)
 
 
 class Roughest(NamedTuple):
@@ -54,51 +62,46 @@ class Roughest(NamedTuple):
 class Unsteady:
     """n series; state: float32 [4, n], the reading before, m, own and what own learns next; samples, ever."""
 
-    __slots__ = ("_before", "_jump", "_next", "_own", "samples")
+    __slots__ = ("_state", "samples")
 
     def __init__(self, series: int) -> None:
         self.samples = 0
-        self._before = np.full(series, np.nan, np.float32)
-        self._jump = np.zeros(series, np.float32)
-        self._own = np.zeros(series, np.float32)
-        self._next = np.zeros(series, np.float32)
+        self._state = np.zeros((4, series), np.float32)
 
     def __len__(self) -> int:
-        return int(self._before.size)
-
-    def prepare(self, values: NDArray[np.float32], slots: NDArray[np.intp]) -> None:
-        """The reading before a sample; arguments as `take`'s."""
-        _prepare(values, slots, self._before)
+        return int(self._state.shape[1])
 
     def take(self, values: NDArray[np.float32], slots: NDArray[np.intp]) -> None:
-        """A sample: values float32 [slots of the run], those of the series at `slots`, int [n].
+        """A reading: values float32 [slots of the run], those of the series at `slots`, int [n].
 
         What is not finite or not above 0 is none. A series that was not there at the reading before is held against
-        its last sample.
+        its last one. A reading with none of them is no sample.
         """
-        self.samples += 1
-        _take(
-            values, slots, self._before, self._jump, self._own, np.float32(1.0 / min(self.samples, SAMPLES))
-        )
+        self.samples += _take(values, slots, self._state, min(self.samples + 1, SAMPLES))
 
     def judge(self) -> Roughest:
         """The series whose jumps have grown most, against the others and its own past; learns none of it."""
-        return Roughest(*_judge(self._jump, self._own))
+        return Roughest(*_judge(self._state))
 
-    def learn(self) -> None:
-        """Take m of the call before this one as the series' own: so late that no fault becomes its own excuse."""
-        np.maximum(self._own * np.float32(OWN_KEPT), self._next, out=self._own)
-        self._next[:] = self._jump
+    def learn(self, learned: int) -> bool:
+        """Take m of the call before this one as the series' own: so late that no fault becomes its own excuse.
+
+        Only if it is time: `learned` are the samples at the call before. Whether it was.
+        """
+        if self.samples < max(FIRST_LEARNED, min(2 * learned, learned + LEARNING)):
+            return False
+        _, jump, own, following = self._state
+        np.maximum(own * np.float32(OWN_KEPT), following, out=own)
+        following[:] = jump
+        return True
 
     def restart(self) -> None:
         """The run repeats steps."""
-        self._before[:] = np.nan
+        self._state[0] = 0.0
 
     def dump(self) -> bytes:
         """The state: the number of samples, then 16 bytes a series."""
-        return self.samples.to_bytes(8, "little") + b"".join(
-            each.tobytes() for each in (self._before, self._jump, self._own, self._next)
-        )
+        return self.samples.to_bytes(8, "little") + self._state.tobytes()
 
     @classmethod
     def load(cls, state: bytes) -> Unsteady:
@@ -107,49 +110,64 @@ class Unsteady:
             raise ValueError(
                 f"an unsteady state has 8 bytes and a multiple of 16, got {len(state)}; was it cut?"
             )
-        series = (len(state) - 8) // 16
-        chart = cls(series)
+        chart = cls((len(state) - 8) // 16)
         chart.samples = int.from_bytes(state[:8], "little")
-        rows = np.frombuffer(state, np.float32, offset=8).reshape(4, series)
-        chart._before[:], chart._jump[:], chart._own[:], chart._next[:] = rows
+        chart._state[:] = np.frombuffer(state, np.float32, offset=8).reshape(4, -1)
         return chart
 
 
 @njit(cache=True, error_model="numpy")
-def _prepare(values: Any, slots: Any, before: Any) -> None:
-    for i in range(slots.size):
-        now = values[slots[i]]
-        if np.isfinite(now) and now > np.float32(0.0):
-            before[i] = now
+def _take(values: Any, slots: Any, state: Any, samples: int) -> int:
+    """Returns whether anything was measured, 0 or 1. Loops without branches, which vectorise."""
+    n, rate = slots.size, np.float32(1.0 / samples)
+    now, moved = np.empty(n, np.float32), np.empty(n, np.float32)
+    measured = 0
+    for i in range(n):
+        now[i] = values[slots[i]]
+    for i in range(n):
+        before = state[0, i]
+        there = (now[i] > _ZERO) & (now[i] < _INFINITE)
+        known = there & (before > _ZERO)
+        moved[i] = log2((now[i] if known else _ONE) / (before if known else _ONE)) if known else _INFINITE
+        state[0, i] = now[i] if there else before
+        measured += there
+    common = _median(moved)
+    for i in range(n):
+        jump, own = state[1, i], state[2, i]
+        size = abs(moved[i] - common)
+        size = least(size, _CLIP * own if own > _ZERO else _INFINITE)
+        state[1, i] = jump + rate * (size - jump) if moved[i] < _INFINITE else jump
+    return 1 if measured else 0
 
 
 @njit(cache=True, error_model="numpy")
-def _take(values: Any, slots: Any, before: Any, jump: Any, own: Any, rate: Any) -> None:
-    for i in range(slots.size):
-        now = values[slots[i]]
-        if not (np.isfinite(now) and now > np.float32(0.0)):
-            continue
-        if np.isfinite(before[i]):
-            moved = abs(log2(now / before[i]))
-            if own[i] > np.float32(0.0):
-                moved = min(moved, np.float32(CLIP) * own[i])
-            if np.isfinite(moved):
-                jump[i] += rate * (moved - jump[i])
-        before[i] = now
-
-
-@njit(cache=True, error_model="numpy")
-def _judge(jump: Any, own: Any) -> tuple[int, float, float]:
-    best, most, second, known = -1, 0.0, 1.0, 0
-    for i in range(jump.size):
-        if own[i] > np.float32(0.0):
+def _median(moved: Any) -> Any:
+    """Of FEW of them; 0 where fewer than LEAST are measured."""
+    few = np.empty(FEW, np.float32)
+    known = 0
+    for i in range(0, moved.size, (moved.size + FEW - 1) // FEW):
+        if moved[i] < _INFINITE:
+            at = known
+            while at > 0 and few[at - 1] > moved[i]:
+                few[at] = few[at - 1]
+                at -= 1
+            few[at] = moved[i]
             known += 1
-            grown = np.float64(jump[i]) / np.float64(own[i])
+    return few[known // 2] if known >= LEAST else _ZERO
+
+
+@njit(cache=True, error_model="numpy")
+def _judge(state: Any) -> tuple[int, float, float]:
+    best, most, second, known = -1, 0.0, 1.0, 0
+    for i in range(state.shape[1]):
+        if state[2, i] > _ZERO:
+            known += 1
+            grown = np.float64(state[1, i]) / np.float64(state[2, i])
             if grown > most:
                 best, most, second = i, grown, max(second, most)
             else:
                 second = max(second, grown)
     if known < LEAST or best < 0:
         return -1, 0.0, 0.0
-    top = np.float64(jump[best])
+    top = np.float64(state[1, best])
     return best, top, min(min(most / GROWN, most / (PER_SECOND * second)), top / LEAST_JUMP)

@@ -15,30 +15,22 @@ from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
-from detectors.unsteady import SAMPLES, STRIDE, Unsteady
+from detectors.unsteady import SAMPLES, Unsteady
 
-LEARNING_READINGS = 128
-"""Between two times that the chart takes what it saw as usual; half of it at first."""
-FIRST_READINGS = LEARNING_READINGS // 2
 GRADIENTS = ("grad_norm",)
-_LEARNED = "noise.learned"
+_LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
 
 def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
-    """Sample the gradients of the record that the slab has just judged: `values` float32 [slots]."""
-    phase = state.readings % STRIDE
-    if 0 < phase < STRIDE - 1:
-        return
+    """Take the gradients of the record that the slab has just judged: `values` float32 [slots]."""
     slots = kindred_of(state.table, GRADIENTS).slots
     if not len(slots):
         return
     if len(state.unsteady) != len(slots):
         state.unsteady = Unsteady(len(slots))
-    if phase:
-        state.unsteady.prepare(values, slots)
-    else:
-        state.unsteady.take(values, slots)
+        state.history.known.pop(_LEARNED, None)
+    state.unsteady.take(values, slots)
 
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -47,10 +39,8 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if len(chart) != len(slots) or not len(slots):
         return []
     found = chart.judge()
-    learned = state.history.known.get(_LEARNED, 0.0)
-    if state.readings - learned >= (LEARNING_READINGS if learned >= LEARNING_READINGS else FIRST_READINGS):
-        state.history.known[_LEARNED] = float(state.readings)
-        chart.learn()
+    if chart.learn(int(state.history.known.get(_LEARNED, 0.0))):
+        state.history.known[_LEARNED] = float(chart.samples)
     ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / caution(state)
     before = state.history.known.pop(_SEEN, -1.0)
     if ratio < 1:
@@ -61,7 +51,7 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         return []
     layer = state.table.layer_name(slot) or ""
     reading = state.slab.describe(slot)
-    first_step = onset_step(state, STRIDE * SAMPLES // 2, moment)
+    first_step = onset_step(state, SAMPLES // 2, moment)
     value = reading.value if math.isfinite(reading.value) else reading.expected
     evidence = Evidence(
         "grad_norm", value, reading.expected, ratio, "noise", layer=layer, since_step=step_number(first_step)
