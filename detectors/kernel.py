@@ -126,7 +126,7 @@ def _judge_tile(
         share = least(most(raw, _ZERO), _ONE)
         argument = (share + _SHARE_EPS) / (_ONE - share + _SHARE_EPS) if logit else raw
         positive = argument > _ZERO
-        y = log2(argument if positive else _ONE) - knobs[_K_OFFSET + i] * offset
+        y = log2(argument if positive else _ONE) - (offset if knobs[_K_OFFSET + i] > _ZERO else _ZERO)
         y = least(most(raw, -_LINEAR_BOUND), _LINEAR_BOUND) if linear else y
         live = finite & (linear | positive) & (abs(y) <= _LINEAR_BOUND)
 

@@ -89,6 +89,13 @@ def test_a_learning_rate_of_zero_leaves_update_ratios_unjudged() -> None:
     assert slab.row(Row.N).sum() == 0
 
 
+def test_a_learning_rate_of_zero_leaves_what_is_not_taken_over_it_judged() -> None:
+    names = ("gradient", "update_ratio", "loss", "activation_share", "signed_loss")
+    slab = Slab(np.array([profile_index(name) for name in names], np.uint8))
+    slab.judge(np.full(5, 0.5, np.float32), offset=math.nan)
+    assert slab.row(Row.N).tolist() == [1, 0, 1, 1, 1]
+
+
 def test_an_update_ratio_that_follows_the_learning_rate_is_quiet() -> None:
     slab = slab_of("update_ratio")
     x = noise(400)
