@@ -8,12 +8,12 @@ Formula, for series i at the level now_i (log2), then_i at the earlier moment:
 
     d_i     = now_i - then_i            e_i = d_i - median d          spread = 1.4826 median |e|
     second  = the largest |e_j| of the eligible j of other blocks
-    needed  = max(effect, 6 spread, 2 second, 1.5 tail)
+    needed  = max(effect, 6 spread, gap second, 1.5 tail)
     ratio   = |e_i| / needed            of the eligible i with the largest |e_i|, or e_i where only upwards counts
 
 A ratio of 1 or more is an alarm.  Not eligible are layers that have no like (an embedding, an output layer): they go
 their own way in healthy runs.  tail: the largest |e_i| in the windows before.
-Knobs: `effect`, by the signal.  False alarms: tests/detectors/test_stray.py.
+Knobs: `effect` and `gap`, by the signal.  False alarms: tests/detectors/test_stray.py.
 Sibling: siblings.py, for a move that kernel.py's chart has seen.  Source: a gap test; median and MAD, Huber 1981.
 """
 
@@ -30,7 +30,6 @@ __all__ = ["LEAST", "Stray", "stray"]
 LEAST: Final = 4
 """Series with both levels; fewer tell nothing."""
 SPREADS: Final = 6.0 * 1.4826
-GAP: Final = 2.0
 TAIL_FACTOR: Final = 1.5
 
 
@@ -51,17 +50,26 @@ def stray(
     tail: float = 0.0,
     upwards: bool = False,
     least: float = 0.0,
+    gap: float = 2.0,
 ) -> Stray:
     """Of n series, all arrays [n]; levels in log2, NaN where not known; blocks: equal for layers of one block.
 
     least: a ratio below it need not be known any better: it may be too large, but is below it.
     """
-    return Stray(*_stray(now, then, eligible, blocks, effect, tail, upwards, least))
+    return Stray(*_stray(now, then, eligible, blocks, effect, tail, upwards, least, gap))
 
 
 @njit(cache=True, error_model="numpy")
 def _stray(
-    now: Any, then: Any, eligible: Any, blocks: Any, effect: float, tail: float, upwards: bool, least: float
+    now: Any,
+    then: Any,
+    eligible: Any,
+    blocks: Any,
+    effect: float,
+    tail: float,
+    upwards: bool,
+    least: float,
+    gap: float,
 ) -> tuple[int, float, float]:
     excess = np.full(now.size, np.nan)
     known = np.empty(now.size)
@@ -88,7 +96,7 @@ def _stray(
     for i in range(now.size):
         if eligible[i] and blocks[i] != blocks[best] and np.isfinite(excess[i]):
             second = max(second, abs(excess[i]))
-    needed = max(effect, max(GAP * second, TAIL_FACTOR * tail))
+    needed = max(effect, max(gap * second, TAIL_FACTOR * tail))
     if abs(excess[best]) >= least * needed:
         needed = max(needed, SPREADS * np.median(np.abs(known - middle)))
     return best, excess[best], abs(excess[best]) / needed

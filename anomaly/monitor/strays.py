@@ -20,6 +20,8 @@ from detectors.stray import LEAST, stray
 
 EFFECTS = {"weight_norm": 0.5, "grad_norm": 2.2, "update_ratio": 1.4}
 """log2, by the signal: what a layer must go further than its siblings, at the least."""
+GAPS = {"weight_norm": 2.0, "grad_norm": 3.0, "update_ratio": 2.0}
+"""How many times the furthest of its siblings that is: a run that leaves a plateau moves gradients layer by layer."""
 SIGNALS = tuple(EFFECTS)
 WORTH_A_LOOK = 0.9
 """Of a ratio that is an alarm: what is below need not be known exactly."""
@@ -64,7 +66,8 @@ def _judged(
     tail = anchors.tails[3 * at]
     gain, care = state.slab.levels.gain("stray", meaning.profile), caution(state)
     least = WORTH_A_LOOK * care / gain
-    found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, meaning.down is None, least)
+    upwards = meaning.down is None
+    found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, upwards, least, GAPS[signal])
     ratio = found.ratio * gain / care
     if ratio < 1:
         anchors.tails[3 * at + 2] = max(anchors.tails[3 * at + 2], abs(found.excess))

@@ -57,6 +57,16 @@ def test_what_the_siblings_did_before_must_be_passed_by_half() -> None:
     assert stray(now, then, ALIKE, BLOCKS, 0.5, tail=1.2).ratio < 1
 
 
+def test_the_next_of_the_siblings_must_be_passed_by_far() -> None:
+    now, then = levels(0.05)
+    now[7] += 3.0
+    now[0] += 0.8
+    assert stray(now, then, ALIKE, BLOCKS, 0.5, gap=3.0).ratio >= 1
+    now[0] += 0.5
+    assert stray(now, then, ALIKE, BLOCKS, 0.5).ratio >= 1
+    assert stray(now, then, ALIKE, BLOCKS, 0.5, gap=3.0).ratio < 1
+
+
 def test_layers_that_scatter_widely_are_seldom_strays_at_first_and_hardly_ever_once_their_scatter_is_known() -> (
     None
 ):
