@@ -10,8 +10,12 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.history import KEPT, PIECE, History
+from anomaly.monitor.kin import kindred_of
+from anomaly.monitor.noise import GRADIENTS
 from anomaly.monitor.state import RunState
+from anomaly.monitor.strays import LEARNED
 from anomaly.records import step_number
+from detectors.rows import Row
 from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
 
 SETTLED_READINGS = 256
@@ -24,16 +28,25 @@ LONG = PIECES * BLOCKS
 LONG_EFFECT = 1.5
 """Of what is enough over the short window: a run that leaves a plateau may take as long, and less evenly."""
 _TOP, _LONG_TOP = "growth.top", "growth.long_top"
+LEARNING = 0.5
+"""Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
+FALLEN = 3.0
+"""Standard errors."""
 WORTH_A_LOOK = 0.25
 
 
 def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
-    """F15, or else F10, of the total norm before clipping."""
+    """F15, or else F10, of the total norm before clipping, or of what the layers make of it where it is not told."""
     history = state.history
     norm = history.of("grad_norm_total")
     top = _top_before(history, norm)
-    compounded = max(compound(norm, top), _for_long(history, norm, new))
-    compounded *= 1.0 if history.taken >= SETTLED_READINGS else EARLY
+    told = "grad_norm_total" in state.table.model_slots
+    last = float(norm[-1]) if told else _of_layers(state)
+    compounded = max(compound(norm, top), _for_long(history, typical(norm[-PIECE:]) if told else last, new))
+    if history.taken < SETTLED_READINGS:
+        compounded *= EARLY
+    elif compounded >= 1.0 and _falls(history.of("loss")):
+        compounded *= LEARNING
     for kind, ratio, readings in (
         ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
@@ -44,21 +57,39 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         if ratio >= 1:
             first_step = int(history.steps[-min(readings, len(history.steps))])
             since = step_number(first_step)
-            evidence = Evidence("grad_norm_total", float(norm[-1]), None, ratio, "growth", since_step=since)
+            evidence = Evidence("grad_norm_total", last, None, ratio, "growth", since_step=since)
             return [alarm_of(kind, first_step, (evidence,))]
     return []
 
 
-def _for_long(history: History, norm: NDArray[np.float32], new: int) -> float:
-    """The ratio for slow growth, over the medians of the last pieces; learns one."""
+def _of_layers(state: RunState) -> float:
+    """The norm of all layers' gradients together, of their levels over the last few readings; 0 for none."""
+    slots = kindred_of(state.table, GRADIENTS).slots
+    levels = state.slab.known(Row.FAST, slots, LEARNED).astype(np.float64)
+    return float(np.sqrt(np.nansum(np.exp2(2.0 * levels))))
+
+
+def _for_long(history: History, level: float, new: int) -> float:
+    """The ratio for slow growth, over the levels of the last pieces; learns one."""
     if new < PIECE:
         return 0.0
-    norms = [*history.norms, typical(norm[-PIECE:])]
+    norms = [*history.norms, level]
     if len(norms) > LONG:
         history.known[_LONG_TOP] = max(history.known.get(_LONG_TOP, 0.0), norms[0])
     history.norms = norms[-LONG:]
     top = history.known.get(_LONG_TOP, 0.0)
     return compound(np.array(history.norms, np.float32), top, PIECES) / LONG_EFFECT
+
+
+def _falls(loss: NDArray[np.float32]) -> bool:
+    """Whether the median of the later half is below that of the earlier one, by more than chance."""
+    known = loss[np.isfinite(loss)]
+    half = len(known) // 2
+    if half < PIECE:
+        return False
+    deviation = float(np.median(np.abs(np.diff(known)))) / 0.954
+    fallen = float(np.median(known[:half]) - np.median(known[half:]))
+    return bool(fallen > FALLEN * 1.2533 * deviation * (2.0 / half) ** 0.5)
 
 
 def _top_before(history: History, norm: NDArray[np.float32]) -> float:

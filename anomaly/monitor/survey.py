@@ -40,7 +40,7 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         alarms += scale_alarms(state, moment)
     if "clip_coef" in signals:
         alarms += clip_alarms(state, new, moment)
-    if "grad_norm_total" in signals:
+    if "grad_norm_total" in signals or len(state.unsteady):
         alarms += growth_alarms(state, new, moment)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)

@@ -584,14 +584,28 @@ def test_steps_that_are_slower_since_their_batch_is_larger_are_none() -> None:
     assert serious(transitions_of(training(range(400), change))) == []
 
 
-def test_gradients_that_grow_slowly_for_two_hundred_steps_explode() -> None:
+@pytest.mark.parametrize("total", [True, False])
+def test_gradients_that_grow_slowly_for_two_hundred_steps_explode(total: bool) -> None:
     def growing(step: int, record: dict[str, Any]) -> None:
         factor = 1.02 ** max(0, step - 300)
         record["grad_norm_total"] *= factor
         for of_layer in record["layers"].values():
             of_layer["grad_norm"] *= factor
+        if not total:  # then that of all layers is what they say together
+            del record["grad_norm_total"]
 
     assert "gradient_explosion" in {each.kind for each in transitions_of(training(range(560), growing))}
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_gradients_that_grow_while_the_loss_falls_must_grow_twice_as_far(falls: bool) -> None:
+    def leaving(step: int, record: dict[str, Any]) -> None:
+        record["grad_norm_total"] *= 1.05 ** min(max(0, step - 300), 80)
+        if falls:
+            record["loss"] *= 0.995 ** max(0, step - 300)
+
+    told = transitions_of(training(range(400), leaving))
+    assert ("gradient_explosion" in {each.kind for each in told}) is not falls
 
 
 @pytest.mark.parametrize(("further", "found"), [(120, []), (500, ["lr_schedule"])])
