@@ -34,7 +34,14 @@ def belongs(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
         return True  # that is where a run that diverges ends
     if alarm.kind in EXACT_KINDS:
         return False
-    return not alarm.layers or _near(incident, alarm)
+    return not alarm.layers or (_near(incident, alarm) and not _stands_still(incident))
+
+
+def _stands_still(incident: OpenIncident) -> bool:
+    """Whether nothing is learned, by an incident of the whole model: no layer goes anywhere because of that."""
+    strongest = incident.evidence[0]
+    slow = incident.kind == "flat_from_start" or (strongest.statistic == "lr" and strongest.value == 0.0)
+    return slow and not incident.layers
 
 
 def _began(incident: OpenIncident, alarm: Alarm, moment: Moment) -> float:

@@ -189,6 +189,16 @@ def test_a_second_fault_elsewhere_is_an_incident_of_its_own_though_the_first_is_
     assert len(run.book.open) == 2
 
 
+def test_a_layer_that_goes_somewhere_does_not_because_nothing_is_learned() -> None:
+    rate: dict[str, Any] = {"statistic": "lr", "value": 0.0, "detector": "lr_schedule"}
+    for first in (alarm("flat_from_start", 95), alarm("lr_schedule", 95, **rate)):
+        run = Run()
+        for step in range(100, 400, 5):
+            second = [alarm("layer_gradient_spike", 300, "h.6.up")] if step >= 305 else []
+            run.take(step, first, *second)
+        assert run.told(Status.OPENED) == [(first.kind, 100), ("layer_gradient_spike", 305)]
+
+
 def test_what_spreads_from_an_open_incident_is_not_a_second_one() -> None:
     run = Run()
     for step in range(100, 400, 5):
