@@ -31,6 +31,8 @@ FAR = 2.0
 """Times the bar that a first layer must be out by where the loss says nothing, …"""
 FAR_EFFECT = 0.5
 """… and log2 units: by 40 %."""
+LOSSES_IN_A_ROW = 4
+"""`clip` is for two in a row: of so many each may be smaller by as much."""
 STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
@@ -133,7 +135,7 @@ def _bad_batch(judged: _Judged) -> Alarm | None:
     """F40: what the first layers make of a rank's batch is out in the very step in which the loss is.
 
     The loss is the rank's own, or the one of all ranks where they report that. Where it says nothing, being the loss
-    of few samples, a first layer must be out by far.
+    of few samples, a first layer must be out by far; or the loss, for a while: layers may report too rarely.
     """
     columns, verdict = judged.columns, judged.verdict
     size = np.abs(verdict.z)
@@ -148,7 +150,13 @@ def _bad_batch(judged: _Judged) -> Alarm | None:
         spiked = (verdict.z[:, loss] >= bar[loss]) | (verdict.swing[loss] >= judged.clip)
         rows |= spiked & ((size >= bar) & of_batch).any(axis=1)
         of_batch[loss] = True
-    return _alarm(judged, "bad_batch", (size >= bar) & of_batch & rows[:, None])
+    out = (size >= bar) & of_batch & rows[:, None]
+    if loss is not None:
+        high = np.flatnonzero(verdict.z[:, loss] >= bar[loss] / (LOSSES_IN_A_ROW / 2)).tolist()
+        names = [judged.numbers[row] for row in high]
+        lasting = _in_a_row(judged.state, "loss", judged.numbers, names, LOSSES_IN_A_ROW)
+        out[:, loss] |= np.isin(judged.numbers, lasting) & (verdict.ratio[:, loss] >= 1.0)
+    return _alarm(judged, "bad_batch", out)
 
 
 def _stragglers(judged: _Judged) -> list[Alarm]:

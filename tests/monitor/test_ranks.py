@@ -152,6 +152,17 @@ def test_a_bad_batch_shows_in_the_loss_that_all_ranks_share() -> None:
     assert (incident.kind, incident.ranks) == ("bad_batch", (3,))
 
 
+def test_a_bad_batch_that_lasts_shows_in_the_ranks_own_loss_alone() -> None:
+    def garbage(step: int, rank: int, record: dict[str, Any]) -> None:
+        if step >= 100 and rank == 3:
+            record["loss"] *= 1.4
+
+    (incident,) = warnings(of_ranks(range(120), 4, garbage))
+    assert (incident.kind, incident.ranks, incident.layer) == ("bad_batch", (3,), None)
+    assert incident.statistic == "loss"
+    assert incident.step <= 110
+
+
 def test_one_rank_with_a_hard_batch_is_no_bad_batch() -> None:
     def hard(step: int, rank: int, record: dict[str, Any]) -> None:
         if step == 100 and rank == 3:
