@@ -69,37 +69,44 @@ def take_plain(
         return None
     stretch = state.stretch
     if stretch is None or stretch.table is not state.table:
-        if not _is_settled(state, rank):
-            return None
-        stretch = state.stretch = _stretch_of(state)
-    if not stretch.fences.within(values):
+        stretch = state.stretch = _stretch_of(state) if _is_settled(state, rank) else None
+    if stretch is None or not stretch.fences.within(values):
         return None
     norms = values.take(state.table.weight_slots) if is_due(state, values, 1) else None
     if norms is not None and not is_calm(state, norms):
         return None
-    evidence, reading = caution(state, 1), stretch.fences.reading
-    lr: float | None = reading.item(_LR)
-    if lr != lr:
-        lr = None
-    flags = state.slab.judge(values, evidence, lr_offset(state, lr), state.age + 1)
+    found = _charted(state, stretch.fences.reading, values)
+    if found == QUIET:
+        rank.step, rank.interval = step, step - before
+        note_session(rank, session, sequence)
+        state.newest_step, state.last_time = step, time
+        _note(state, stretch, step, values)
+        if norms is not None:
+            note_calm(state, norms)
+    return found
+
+
+def _charted(state: RunState, reading: NDArray[np.float32], values: NDArray[np.float32]) -> int:
+    """What the charts say of the next record (`values` float32 [slots]; `reading` as in `Fences`); see `take_plain`."""
+    evidence, lr = caution(state, 1), reading.item(_LR)
+    offset = lr_offset(state, lr if lr == lr else None)
+    flags = state.slab.judge(values, evidence, offset, state.age + 1)
     if flags & _SPEAKS:
         return flags
-    if not state.climb.calm(reading[:_CLIMBING], evidence):
-        return HEARD
-    state.newest_step = rank.step = step
+    return QUIET if state.climb.calm(reading[:_CLIMBING], evidence) else HEARD
+
+
+def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float32]) -> None:
+    """Learn from the record of this step what others are held against; the charts have learned it already."""
     state.readings += 1
-    state.last_time = time
     state.recent.append(max(step * 2 + 1, LEAST_PACKED))
-    rank.interval = step - before
-    note_session(rank, session, sequence)
-    if lr is not None and lr != stretch.learned_lr:
+    reading = stretch.fences.reading
+    lr = reading.item(_LR)
+    if lr == lr and lr != stretch.learned_lr:
         _learn_lr(state, stretch, lr)
     note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
     state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
     note_noise(state, values)
-    if norms is not None:
-        note_calm(state, norms)
-    return QUIET
 
 
 def _stretch_of(state: RunState) -> Stretch:

@@ -145,3 +145,12 @@ def test_a_climb_that_only_its_own_chart_sees_opens_an_incident_by_either_way() 
     ]
     opened = [each for _, each in found.transitions if each.status == "opened"]
     assert opened[0].evidence[0].detector == "climb"
+
+
+def test_the_newest_reading_is_known_by_either_way_and_after_a_look_at_them_all() -> None:
+    partition = monitor()
+    records = [{"run": "r1", **healthy(step)} for step in range(40)]
+    for record, raw in zip(records, log_of(records).records, strict=True):
+        partition.process([raw])
+        assert partition.runs["r1"].history.newest("loss") == np.float32(record["loss"])
+        assert partition.runs["r1"].history.newest("skipped") is None
