@@ -13,8 +13,9 @@ Formula, for a window of w_1 .. w_n = log2 of the last readings (at most 64, of 
     least  the smallest of the last k readings - ref;  rise = the median of the last k, or of the last `lasting` - ref
     effect = log2 of (2^ref + 0.5) / 2^ref, between EFFECT and MOST_EFFECT
     ratio  = the larger of min(least / (level noise), least / EFFECT, least / (1.5 tail))
-             and, from k = LEAST_MEAN on, min(rise / (MEAN level error), rise / effect, rise / (1.5 tail)) if least > 0
-             and the first three high readings are SUDDEN rise above the three before, in their medians
+             and, from k = LEAST_MEAN on, min(rise / (MEAN level error), rise / effect, rise / (1.5 lasted)) if least
+             is above 0 and the first three high readings are SUDDEN rise above the three before, in their medians
+    lasted the largest median of LEAST_MEAN readings in a row - median of the 8 before them, before the last k
 
 A ratio of 1 or more is an alarm.  MEAN: of six readings with exponential tails, which the level is of, the mean
 passes 3/4 of it, in its own errors, as rarely (Chernoff).  effect: data that change move a loss by half a nat.
@@ -50,39 +51,39 @@ MEAN: Final = 0.75
 NATS: Final = 0.5
 MOST_EFFECT: Final = 0.58
 
-Bump = tuple[float, float]
-"""The ratio, and what was expected (in the readings' own unit)."""
+Bump = tuple[float, float, int]
+"""The ratio, what was expected (in the readings' own unit), and how many readings ago it began."""
 
 
 def bump(x: NDArray[np.float32], level: float, lasting: int = 1, late: int = 0) -> Bump:
     """Judge the last readings of a window x: float32 [n], raw, oldest first. Non-finite and not positive are left out.
 
     late: a bump may have begun up to so many readings before the last `lasting`; for a window that is not looked at
-    with every reading.
+    with every reading, and for what shows only in many of them.
     """
-    ratio, reference = _bump(x, level, lasting, late)
-    return float(ratio), 2.0 ** min(float(reference), 1000.0)
+    ratio, reference, readings = _bump(x, level, lasting, late)
+    return float(ratio), 2.0 ** min(float(reference), 1000.0), int(readings)
 
 
 @njit(cache=True, error_model="numpy")
-def _bump(x: Any, level: float, lasting: int, late: int) -> tuple[float, float]:
+def _bump(x: Any, level: float, lasting: int, late: int) -> tuple[float, float, int]:
     w = np.empty(x.size)
     n = 0
     for i in range(x.size):
         if x[i] > 0.0 and math.isfinite(x[i]):
             w[n] = math.log2(x[i])
             n += 1
-    first = n - lasting - late
-    if first < LEAST or not (x[x.size - 1] > 0.0 and math.isfinite(x[x.size - 1])):
-        return 0.0, 0.0
-    best, expected = 0.0, np.median(w[first - REFERENCE : first])
+    if n - lasting < LEAST or not (x[x.size - 1] > 0.0 and math.isfinite(x[x.size - 1])):
+        return 0.0, 0.0, lasting
+    first = max(n - lasting - late, LEAST)
+    best, since, expected = 0.0, lasting, np.median(w[first - REFERENCE : first])
     if np.median(w[n - lasting : n]) - expected < EFFECT:
-        return 0.0, expected
+        return 0.0, expected, since
     for before in range(first, n - lasting + 1):
         ratio, reference = _judge(w[:before], w[before:n], lasting, level)
         if ratio > best:
-            best, expected = ratio, reference
-    return best, expected
+            best, expected, since = ratio, reference, n - before
+    return best, expected, since
 
 
 @njit(cache=True, error_model="numpy")
@@ -100,13 +101,22 @@ def _judge(w: Any, high: Any, lasting: int, level: float) -> tuple[float, float]
     tail = 0.0
     for i in range(BEFORE, n):
         tail = max(tail, w[i] - np.median(w[i - BEFORE : i]))
-    own = TAIL_FACTOR * tail + 1e-9
-    ratio = min(least / (level * noise), least / EFFECT, least / own)
+    ratio = min(least / (level * noise), least / EFFECT, least / (TAIL_FACTOR * tail + 1e-9))
     if k >= LEAST_MEAN and np.median(high[:EDGE]) - np.median(w[n - EDGE :]) >= SUDDEN * rise:
         effect = min(max(math.log2(1.0 + NATS * 2.0**-reference), EFFECT), MOST_EFFECT)
         error = math.sqrt(1.57 * noise**2 * (1.0 / k + 1.0 / REFERENCE) + _wander(w, noise) ** 2)
+        own = TAIL_FACTOR * _lasted(w) + 1e-9
         ratio = max(ratio, min(rise / (MEAN * level * error), rise / effect, rise / own))
     return ratio, reference
+
+
+@njit(cache=True, error_model="numpy")
+def _lasted(w: Any) -> float:
+    """The furthest that readings in a row were on the whole above those before: what a mean is held against."""
+    furthest = 0.0
+    for i in range(BEFORE, w.size - LEAST_MEAN + 1):
+        furthest = max(furthest, np.median(w[i : i + LEAST_MEAN]) - np.median(w[i - BEFORE : i]))
+    return furthest
 
 
 @njit(cache=True, error_model="numpy")

@@ -1,8 +1,8 @@
 """Losses that rise slowly: 100 to 1,000 readings, far below any spike chart; the case published guards miss.
 
-Shift found: a level that goes up block after block, by 12 % or more (positive losses: 0.17 log2) or about 4 of the
-steps between readings (signed ones), while it is above the best level seen.  A level that moves once and stays, by
-whatever height, is no climb: data mixes and schedules do that.
+Shift found: a level that goes up block after block, by 9 % or, of losses above 2.3, by 0.2 or more (positive losses),
+or about 4 of the steps between readings (signed ones), while it is above the best level seen.  A level that moves once
+and stays, by whatever height, is no climb: data mixes and schedules do that.
 
 Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the end of each block:
 
@@ -12,11 +12,12 @@ Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the 
     noise       = running mean of |d_(i+1) - d_i|, learned as it leaves the ring: a steady trend is no noise
     ascent      = m_8 - best - the largest jump over one or two blocks since the best (which is slowly forgotten)
     raw         = min(rise / (2.5 noise sqrt 7), rise / effect, (m_8 - best) / effect)
-                  or, where that is more, min(ascent / (5 noise), ascent / (2 effect))
+                  or, where that is more, min(ascent / (5 noise), ascent / effect)
     ratio       = gain raw / max(1, 1.5 tail) / evidence        |ratio| >= 1 is an alarm; held until the next block
 
-with effect = 0.12 log2, or 3 times the mean |x_t - x_(t-1)|; tail is the largest raw of the excursions that ended,
-slowly forgotten.  The first verdict falls at the end of the 14th block of a scale.
+with effect = log2 of (2^m_8 + NATS) / 2^m_8, between LEAST_EFFECT and 0.12, or 3 times the mean |x_t - x_(t-1)| of
+signed ones; tail is the largest raw of the excursions that ended, slowly forgotten.  The first verdict falls at the end
+of the 14th block of a scale.
 
 Knobs: `evidence` (2.0 asks for twice the rise); `gain`, from the budget (levels.py;
 1 at the default).  False alarms: 0 in 13 million readings of healthy simulated losses
@@ -47,10 +48,12 @@ OLDER: Final = 12
 """Bends learned before the first verdict: the 6 of the first ring, and 6 blocks more."""
 LEVEL: Final = 2.5
 ASCENT_LEVEL: Final = 5.0
-ASCENT_EFFECTS: Final = 2.0
 ASCENT_BLOCKS: Final = 4
 BEST_FORGOTTEN: Final = 0.02
 EFFECT_LOG2: Final = 0.12
+NATS: Final = 0.2
+"""Of a cross-entropy, which is much however high the loss still is."""
+LEAST_EFFECT: Final = 0.03
 EFFECT_DEVIATIONS: Final = 3.0
 TAIL_FACTOR: Final = 1.5
 TAIL_BOUND: Final = 2.0
@@ -173,7 +176,6 @@ def _learn(row: Any, x: float) -> None:
         row[_ROUGH] += gain * (abs(y - row[_PREVIOUS]) - row[_ROUGH])
     row[_SEEN] += 1.0
     row[_PREVIOUS] = y
-    effect = EFFECT_DEVIATIONS * row[_ROUGH] if row[_SIGNED] > 0.0 else EFFECT_LOG2
     for scale in range(len(BLOCKS)):
         at = _HEAD + scale * _SPAN
         row[at + _COUNT] += 1.0
@@ -183,6 +185,9 @@ def _learn(row: Any, x: float) -> None:
         y = row[at + _SUM] / _PARTS[scale]
         row[at + _COUNT] = 0.0
         row[at + _SUM] = 0.0
+        effect = EFFECT_DEVIATIONS * row[_ROUGH]
+        if row[_SIGNED] == 0.0:
+            effect = min(max(math.log2(1.0 + NATS * 2.0 ** -max(y, -60.0)), LEAST_EFFECT), EFFECT_LOG2)
         _push(row[at : at + _SPAN], y, effect, BLOCKS[scale])
 
 
@@ -205,9 +210,7 @@ def _push(chart: Any, mean: float, effect: float, readings: int) -> None:
         raw = 0.0
     since = float(RING - lowest)
     ascent = mean - chart[_BEST] - chart[_JUMP]
-    ascent = min(
-        ascent / (ASCENT_LEVEL * chart[_NOISE] + 1e-300), ascent / (ASCENT_EFFECTS * effect + 1e-300)
-    )
+    ascent = min(ascent / (ASCENT_LEVEL * chart[_NOISE] + 1e-300), ascent / (effect + 1e-300))
     if ascent > raw and chart[_AGO] >= ASCENT_BLOCKS:
         raw = ascent
         since = chart[_AGO]

@@ -1,15 +1,18 @@
 """A loss that falls off a cliff, or whose noise dies: a leak of the targets, a loader stuck on what it gave before.
 
 Shift found: `fallen`, the last readings are all below the 24 before them by half, by 10 of their deviations, and by 1.5
-times more than anything the window fell before; `still`, the loss hardly moves from reading to reading any more.
+times more than anything the window fell before; `still`, the loss hardly moves any more from a reading to the next, or
+to the one that many readings on: a loader that goes round the same few batches.
 
 Formula, for a window of w = log2 of the last readings, k the last `lasting` of them, b those before:
 
     fallen   drop = median b[-24:] - max k;  noise = the larger of median |w_i - w_(i-1)| / 0.954 and the median
              absolute deviation / 0.6745 of b[-24:];  fall = the largest median of 8 of b - the reading after it
              ratio = min(drop / EFFECT, drop / (level noise), drop / (1.5 fall))
-    still    s = median |second difference| over k, t the same over each 8 of those before the last 28
-             died = log2(min t / s);  ratio = died / DIED
+    still    for each lag from 1 to LAGS, d_i = |w_i - 2 w_(i - lag) + w_(i - 2 lag)|
+             s = the MOST_STILLth of the last 10 d;  t = the least of the median d, and of the medians of each 8 of
+             those of lag 1, over the readings before the last 10 + 2 lag and the LATE before these
+             died = log2(t / s);  ratio = the largest died / DIED
 
 A ratio of 1 or more is an alarm.  Knobs: `level` in deviations, from the budget.  False alarms:
 tests/detectors/test_quiet.py.  Sibling: bumps.py upwards.  Source: a Hampel filter; the variance of differences.
@@ -31,9 +34,13 @@ REFERENCE: Final = 24
 EFFECT: Final = 1.0
 TAIL_FACTOR: Final = 1.5
 BLOCK: Final = 8
-DIED: Final = 4.0
+DIED: Final = 3.0
 STILL: Final = 12
 """Readings that must be still."""
+MOST_STILL: Final = 8
+"""Of ten bends, how many must have died: of white noise so many are an eighth of the usual in one look of 10^8."""
+LAGS: Final = 8
+"""Batches that a loader may go round: more of them do not fit the window, with enough of what was before."""
 LATE: Final = 16
 """It may have been still for so many readings more."""
 _TINY: Final = 1e-6
@@ -47,9 +54,10 @@ def fallen(x: NDArray[np.float32], level: float, lasting: int, late: int = 0) ->
     return float(_fallen(x, level, lasting, late))
 
 
-def still(x: NDArray[np.float32]) -> float:
-    """The ratio for noise that died; x as in `fallen`."""
-    return float(_still(x))
+def still(x: NDArray[np.float32]) -> tuple[float, int]:
+    """The ratio for noise that died, and over how many readings it has, at the least; x as in `fallen`."""
+    ratio, readings = _still(x)
+    return float(ratio), int(readings)
 
 
 @njit(cache=True, error_model="numpy")
@@ -96,16 +104,37 @@ def _fall(before: Any, top: float, level: float) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _still(x: Any) -> float:
+def _still(x: Any) -> tuple[float, int]:
     w = _log2(x)
+    best, since = 0.0, STILL
     if w.size < LEAST + LATE:
+        return best, since
+    most = np.median(_bends(w, 1)[:BLOCK]) / 2.0 ** (DIED / 2.0)  # above it no lag comes near its level
+    for lag in range(1, LAGS + 1):
+        readings = STILL - 2 + 2 * lag
+        now = np.sort(_bends(w[w.size - readings :], lag))[MOST_STILL - 1]
+        if now > most:
+            continue
+        usual = _usual(w[: w.size - readings - LATE], lag)
+        if usual > _TINY:
+            ratio = math.log2(usual / max(now, _TINY)) / DIED
+            if ratio > best:
+                best, since = ratio, readings
+    return best, since
+
+
+@njit(cache=True, error_model="numpy")
+def _bends(w: Any, lag: int) -> Any:
+    return np.abs(w[2 * lag :] - 2.0 * w[lag:-lag] + w[: -2 * lag])
+
+
+@njit(cache=True, error_model="numpy")
+def _usual(w: Any, lag: int) -> float:
+    """The least bend that there was: from a reading to the next over eight of them, and over this lag on the whole."""
+    if w.size < 2 * lag + BLOCK // 2:
         return 0.0
-    bends = np.abs(w[2:] - 2.0 * w[1:-1] + w[:-2])
-    now = np.median(bends[bends.size - STILL + 2 :])
-    before = bends[: bends.size - STILL - LATE]
-    usual = np.inf
-    for at in range(before.size % BLOCK, before.size, BLOCK):
-        usual = min(usual, np.median(before[at : at + BLOCK]))
-        if usual < 4.0 * now:
-            return 0.0
-    return math.log2(max(usual, _TINY) / max(now, _TINY)) / DIED if usual > _TINY else 0.0
+    usual: float = np.median(_bends(w, lag))
+    bends = _bends(w, 1)
+    for at in range(bends.size % BLOCK, bends.size, BLOCK):
+        usual = min(usual, np.median(bends[at : at + BLOCK]))
+    return usual

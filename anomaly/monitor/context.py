@@ -16,9 +16,12 @@ LR_JUMP = 1.5
 _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
-"""For so long what the run said of its learning rate explains it."""
+"""For so long what the run said of its learning rate, or of its data, explains it."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
 BATCH, RESTART = "batch size", "restart"
+DATA = ("data_mix", "phase")
+NATS = 0.5
+"""What other data may make of a loss, however small it was."""
 _EXPLAINED = {"resume": RESTART, "batch_size": BATCH, "lr_schedule": LEARNING_RATE}
 PAUSE_ENDS = 2
 """Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
@@ -49,6 +52,12 @@ def is_announced(state: RunState) -> bool:
     """Whether the run has said of late that its learning rate may change."""
     said = state.context.announced
     return said is not None and state.readings - said < ANNOUNCED_READINGS
+
+
+def other_data_explain(state: RunState, loss: float, expected: float) -> bool:
+    """Whether the run has said of late that its data change, and they may make as much of a difference."""
+    said = max((state.context.changes.get(event, (-math.inf, 0))[0] for event in DATA), default=-math.inf)
+    return state.readings - said < ANNOUNCED_READINGS and loss - expected < NATS
 
 
 def batch_factor(state: RunState) -> float:

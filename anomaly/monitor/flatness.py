@@ -7,13 +7,13 @@ import math
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import caution, lr_offset
-from anomaly.monitor.history import PIECE
+from anomaly.monitor.context import caution, lr_offset, other_data_explain
+from anomaly.monitor.history import KEPT
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import SPEED, STILL_SPEED
 from anomaly.records import MILLIONTHS, step_number
-from detectors.bumps import bump
+from detectors.bumps import LEAST, bump
 from detectors.flat import Z
 from detectors.levels import spike_level
 from detectors.rows import Row
@@ -84,13 +84,13 @@ def _update(state: RunState) -> float:
 def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     """F32: the last readings of the loss all stand far above those before; one is enough if it is many `steps`."""
     loss = state.history.of("loss")
-    lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, PIECE - 1)
-    ratio, expected = bump(loss, spike_level(1), lasting, late)
+    lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, KEPT - LEAST - LASTING_READINGS)
+    ratio, expected, readings = bump(loss, spike_level(1), lasting, late)
     if ratio < WORTH_A_LOOK:
         return []
     ratio *= state.slab.levels.gain("bump", "loss") / caution(state)
-    if ratio < 1:
+    if ratio < 1 or other_data_explain(state, float(loss[-1]), expected):
         return []
-    first_step = int(state.history.steps[-lasting])
+    first_step = int(state.history.steps[-readings])
     evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump", since_step=step_number(first_step))
     return [alarm_of("loss_spike_persistent", first_step, (evidence,))]

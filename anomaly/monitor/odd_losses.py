@@ -17,7 +17,7 @@ from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 from detectors.glance import Glance
 from detectors.levels import spike_level
-from detectors.quiet import STILL, fallen, still
+from detectors.quiet import fallen, still
 
 POSITIVE_READINGS = 32
 JUMP_READINGS = 8
@@ -57,9 +57,9 @@ def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """F37: off a cliff, or still: too good to be true."""
     history = state.history
     loss = history.of("loss")
-    for find, readings, ratio in (
-        ("fallen", LASTING_READINGS, fallen(loss, spike_level(1), LASTING_READINGS, PIECE - 1)),
-        ("still", STILL, still(loss)),
+    for find, ratio, readings in (
+        ("fallen", fallen(loss, spike_level(1), LASTING_READINGS, PIECE - 1), LASTING_READINGS),
+        ("still", *still(loss)),
     ):
         if ratio < 0.5:
             continue

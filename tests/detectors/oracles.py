@@ -202,7 +202,7 @@ def _scale_ratio(ys: Sequence[float], size: int, signed: bool) -> float:
             bend = min(bend, 4.0 * noise) if learned >= 6 else bend
             learned += 1
             noise += max(1.0 / 32.0, 1.0 / learned) * (bend - noise)
-        effect = 3.0 * _roughness(ys[: end * size]) if signed else 0.12
+        effect = 3.0 * _roughness(ys[: end * size]) if signed else _nats(ring[-1])
         steps = [b - a for a, b in pairwise(ring)]
         jump = max(0.0, *steps, *(a + b for a, b in pairwise(steps)))
         rise = ring[-1] - ring[0] - jump
@@ -210,13 +210,18 @@ def _scale_ratio(ys: Sequence[float], size: int, signed: bool) -> float:
         raw = min(rise / (2.5 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - best) / effect)
         raw = raw if sum(step > 0.0 for step in steps) >= 5 and raw > 0.0 else 0.0
         ascent = ring[-1] - best - largest
-        raw = max(raw, min(ascent / (5.0 * noise), ascent / (2.0 * effect))) if ago >= 4 else raw
+        raw = max(raw, min(ascent / (5.0 * noise), ascent / effect)) if ago >= 4 else raw
         raw = raw if learned >= 12 else 0.0
         if raw > 0.0:
             peak = max(peak, raw)
         else:
             tail, peak = max(tail * 0.995, min(peak, 2.0)), 0.0
     return raw / max(1.0, 1.5 * tail)
+
+
+def _nats(level: float) -> float:
+    """A fifth of a nat above a level in log2, where that is between 2 % and 9 %."""
+    return min(max(math.log2(1.0 + 0.2 / 2.0**level), 0.03), 0.12)
 
 
 def _best_before(means: Sequence[float]) -> tuple[float, float, int]:

@@ -47,8 +47,7 @@ def plainly(x: Floats, level: float, lasting: int) -> float:
     spread = statistics.median(abs(y - ref) for y in calm[-REFERENCE:]) / 0.6745
     tail = max(0.0, *(calm[i] - statistics.median(calm[i - BEFORE : i]) for i in range(BEFORE, len(calm))))
     noise = max(steps, spread, FLOOR)
-    own = TAIL_FACTOR * tail + 1e-9
-    ratio = min(least / (level * noise), least / EFFECT, least / own)
+    ratio = min(least / (level * noise), least / EFFECT, least / (TAIL_FACTOR * tail + 1e-9))
     edge = statistics.median(high[:EDGE]) - statistics.median(calm[-EDGE:])
     if lasting < LEAST_MEAN or edge < SUDDEN * rise:
         return ratio
@@ -56,6 +55,14 @@ def plainly(x: Floats, level: float, lasting: int) -> float:
     wander = max(0.0, statistics.pvariance(eights) - 1.57 * noise**2 / BEFORE)
     error = math.sqrt(1.57 * noise**2 * (1 / lasting + 1 / REFERENCE) + wander)
     effect = min(max(math.log2(1 + NATS / 2**ref), EFFECT), MOST_EFFECT)
+    lasted = max(
+        0.0,
+        *(
+            statistics.median(calm[i : i + LEAST_MEAN]) - statistics.median(calm[i - BEFORE : i])
+            for i in range(BEFORE, len(calm) - LEAST_MEAN + 1)
+        ),
+    )
+    own = TAIL_FACTOR * lasted + 1e-9
     return max(ratio, min(rise / (MEAN * level * error), rise / effect, rise / own))
 
 
@@ -71,9 +78,10 @@ def test_it_equals_its_definition(seed: int, lasting: int) -> None:
 def test_a_reading_twice_as_high_is_a_bump_and_tells_what_was_expected() -> None:
     x = loss(1)
     x[-1] *= 2
-    ratio, expected = bump(x, LEVEL)
+    ratio, expected, readings = bump(x, LEVEL)
     assert ratio > 1
     assert expected == pytest.approx(4.0, rel=0.03)
+    assert readings == 1
 
 
 def test_one_high_reading_is_none_where_six_are_asked_for() -> None:
@@ -94,6 +102,22 @@ def test_many_readings_that_are_a_little_higher_are_a_bump_where_each_is_within_
     x[-14:] *= np.float32(1.35)
     assert bump(x, LEVEL, 6)[0] < 1
     assert bump(x, LEVEL, 6, 8)[0] > 1
+
+
+@pytest.mark.parametrize("since", [6, 15, 23, 32])
+def test_what_only_many_readings_show_is_found_however_long_ago_it_began_in_the_window(since: int) -> None:
+    x = loss(1, spread=0.06)
+    x[-since:] *= np.float32(1.35)
+    ratio, _, readings = bump(x, LEVEL, 6, 26)
+    assert ratio > 1
+    assert abs(readings - since) <= 2
+
+
+def test_nor_is_it_one_where_the_loss_was_as_high_for_as_long_before() -> None:
+    x = loss(1, spread=0.06)
+    x[12:20] *= np.float32(1.35)
+    x[-14:] *= np.float32(1.35)
+    assert bump(x, LEVEL, 6, 8)[0] < 1
 
 
 @pytest.mark.parametrize("late", [0, 15])

@@ -39,23 +39,44 @@ def test_noise_that_dies_is_still() -> None:
     for since in range(12, 28):
         x = loss(1)
         x[-since:] = np.linspace(3.0, 2.99, since)
-        assert still(x) >= 1
+        ratio, readings = still(x)
+        assert ratio >= 1
+        assert readings <= 14
+
+
+@pytest.mark.parametrize("batches", [2, 3, 5, 8])
+@pytest.mark.parametrize("since", [0, 7, 15])
+def test_a_loader_that_goes_round_a_few_batches_is_still_from_round_to_round(
+    batches: int, since: int
+) -> None:
+    x = loss(1)
+    few = np.resize(loss(3)[:batches], 64) * np.exp(-0.001 * np.arange(64)).astype(np.float32)
+    x[-(10 + 2 * batches + since) :] = few[: 10 + 2 * batches + since]
+    assert still(x)[0] >= 1
+    assert still(few)[0] == 0.0, "it has never done anything else: a small set of data in a fixed order"
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_data_that_come_from_two_sources_in_turn_are_not_still(period: int) -> None:
+    x = loss(1)
+    x[-32::period] *= 2
+    assert still(x)[0] < 1
 
 
 def test_a_fourfold_batch_is_not_still() -> None:
     x = loss(1)
     x[-16:] = (3.0 * np.exp(0.025 * np.random.default_rng(2).standard_normal(16))).astype(np.float32)
-    assert still(x) < 1
+    assert still(x)[0] < 1
 
 
 @pytest.mark.parametrize("spread", [0.001, 0.05, 0.5])
 def test_noise_alone_is_neither(spread: float) -> None:
     windows = [loss(seed, spread) for seed in range(500)]
     assert max(fallen(x, LEVEL, 6, 7) for x in windows) < 1
-    assert max(still(x) for x in windows) < 1
+    assert max(still(x)[0] for x in windows) < 1
 
 
 def test_a_constant_series_and_a_short_one_say_nothing() -> None:
-    assert still(np.full(64, 2.0, np.float32)) == 0.0
+    assert still(np.full(64, 2.0, np.float32))[0] == 0.0
     assert fallen(loss(0)[:30], LEVEL, 6) == 0.0
-    assert still(loss(0)[:30]) == 0.0
+    assert still(loss(0)[:30])[0] == 0.0
