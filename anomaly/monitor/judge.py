@@ -19,6 +19,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
+from anomaly.monitor.evaluations import DETECTOR as EVALUATIONS
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
@@ -137,9 +138,10 @@ def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, floa
 
 
 def _remark(alarm: Alarm) -> Alarm:
-    """The alarm, no more than a remark if it is of a loss, or of what may be one's part."""
+    """The alarm, no more than a remark if it is of a loss, or of what may be one's part; not of evaluations."""
     of_loss = KINDS[alarm.kind].family == "loss" or alarm.kind == "series_shift"
-    return replace(alarm, severity=Severity.INFO) if of_loss else alarm
+    judged = any(each.detector == EVALUATIONS for each in alarm.evidence)
+    return replace(alarm, severity=Severity.INFO) if of_loss and not judged else alarm
 
 
 def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transition]:

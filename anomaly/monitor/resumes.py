@@ -116,12 +116,36 @@ def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if not len(slots):
         return []
     history.known["resume.updates"] = float(history.resumed)
-    moved = z * slab.row(Row.SCALE)[slots] * 1.2533
+    moved = _moved(state, slots)
     middle = float(np.median(moved))
     clear = np.abs(z) >= CLEAR_Z
+    if _follows_gradients(state, slots, moved):
+        return []
     if not -UPDATE_FALL < middle < UPDATE_RISE and np.mean(clear & (moved * middle > 0)) >= BROAD_SHARE:
         return [_updates_alarm(state, slots, moved, middle, moment)]
     return []
+
+
+def _moved(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+    """By how much the last readings of these slots are above what is expected of them, log2."""
+    moved: NDArray[np.float32] = state.slab.z[slots] * state.slab.row(Row.SCALE)[slots] * 1.2533
+    return moved
+
+
+def _follows_gradients(state: RunState, slots: NDArray[np.intp], moved: NDArray[np.float32]) -> bool:
+    """Whether the updates moved as the gradients did: plain descent, which has no state to lose.
+
+    With a state a step is of many gradients, and without it of the last one, however large that is.
+    """
+    table = state.table
+    gradients = table.slots_of(("grad_norm",))
+    gradient_of = dict(zip(table.slot_layer[gradients].tolist(), gradients.tolist(), strict=True))
+    pairs = [(at, gradient_of.get(layer, -1)) for at, layer in enumerate(table.slot_layer[slots].tolist())]
+    both = [(at, slot) for at, slot in pairs if slot >= 0 and state.slab.z[slot] != 0]
+    if not both:
+        return False
+    at, of = (np.array(each, np.intp) for each in zip(*both, strict=True))
+    return bool(-UPDATE_FALL < float(np.median(moved[at] - _moved(state, of))) < UPDATE_RISE)
 
 
 def _updates_alarm(
