@@ -16,6 +16,9 @@ __all__ = ["NEVER", "PROFILES", "SHARE_EPS", "Profile", "Transform", "profile_in
 NEVER = float("inf")
 """An effect that no reading has: the direction does not count."""
 
+ANY_LEVEL = 1e-6
+"""Of the level: some steps of float32. For series of unknown unit, whose zero says nothing: 60 °C are 333 K."""
+
 SHARE_EPS = 1e-3
 """Added to both sides of a share's odds, so that 0 and 1 are values like any other."""
 
@@ -71,7 +74,17 @@ class Profile:
 
 
 PROFILES: tuple[Profile, ...] = (
-    Profile("generic", Transform.LINEAR, 0.1, 0.1, floor=0.01, warm=16, caution=4.0, spikes=False),
+    Profile(
+        "generic",
+        Transform.LINEAR,
+        ANY_LEVEL,
+        ANY_LEVEL,
+        floor=ANY_LEVEL,
+        prior=0.01,
+        warm=16,
+        caution=4.0,
+        spikes=False,
+    ),
     Profile("magnitude", Transform.LOG2, 1.0, 1.5),
     Profile("loss", Transform.LOG2, 0.58, 3.0, ratchet=True, among=1.0),
     Profile("signed_loss", Transform.LINEAR, 0.5, NEVER, warm=16, caution=1.25, among=1.0),

@@ -14,7 +14,7 @@ Reading order, which is the order of the data:
     plain       the short way of a record that says nothing new; stretch: what makes one such
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
-    charts      the slab's verdicts as alarms; losses: the slow climb
+    charts      the slab's verdicts as alarms; own_series: of series of unknown unit; losses: the slow climb
     kin         which layers have their like; anchors: where their levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,

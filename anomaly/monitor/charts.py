@@ -17,7 +17,9 @@ from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
+from anomaly.monitor.context import other_data_explain
 from anomaly.monitor.meaning import Stage
+from anomaly.monitor.own_series import left_its_level
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
@@ -49,9 +51,9 @@ CLIPPED = 0.7
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
+OF_UNKNOWN_UNIT = ("series_shift", "rl_reward")
 OF_POLICIES = ("rl_kl", "rl_entropy")
 """An autoencoder has a KL, too, and a router an entropy."""
-MOST_SPREADS = 1e4
 SPIKE_READINGS = 2
 """Readings before the one at which the spike chart alarms: the spike began there."""
 
@@ -160,19 +162,15 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
     if kind == "update_ratio_low":
         clipped = _clipped(state)
         return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
-    if kind == "series_shift" and not _varied(state, slot):
+    if kind == "loss_spike_persistent":
+        loss = state.slab.describe(slot)
+        return not other_data_explain(state, loss.value, loss.expected)
+    if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
         return False
     if not least_change:
         return True
     reading = state.slab.describe(slot)
     return abs(reading.value - reading.expected) >= least_change
-
-
-def _varied(state: RunState, slot: int) -> bool:
-    """Whether the series had noise of its own: one that stood still until now is a setting, or a count."""
-    reading = state.slab.describe(slot)
-    change, spread = abs(reading.value - reading.expected), state.slab.row(Row.SCALE)[slot]
-    return bool(state.slab.row(Row.TAIL)[slot] > 0 and change < MOST_SPREADS * spread)
 
 
 def _clipped(state: RunState) -> float:

@@ -237,6 +237,26 @@ def test_an_optimiser_state_lost_at_a_resume_shows_in_the_first_update(announced
     assert (incident.kind, incident.step) == ("optimizer_state_lost", 200)
 
 
+def test_updates_that_follow_the_gradients_at_a_resume_are_of_an_optimiser_without_a_state() -> None:
+    def other_data(step: int, record: dict[str, Any]) -> None:
+        for of_layer in record["layers"].values():
+            for signal in ("update_ratio", "grad_norm"):
+                of_layer[signal] *= 1 + 1.5 * 0.7 ** (step - 200) if step >= 200 else 1
+        if step == 200:
+            record["events"] = [{"kind": "resume"}]
+
+    assert [each.kind for each in serious(transitions_of(training(range(260), other_data)))] == []
+
+
+@pytest.mark.parametrize(("event", "kinds_found"), [("data_mix", []), ("pause", ["loss_spike_persistent"])])
+def test_a_small_loss_may_treble_with_data_that_are_said_to_change(
+    event: str, kinds_found: list[str]
+) -> None:
+    records = model_only(lambda step: 0.1 * (3 if step >= 300 else 1), range(380))
+    records[300]["events"] = [{"kind": event, "name": "b"}]
+    assert [kind for kind, _ in kinds(records)] == kinds_found
+
+
 def continued(factor: float, session: int, **event: Any) -> list[dict[str, Any]]:
     """A run that goes on at step 200, in another session or not, with norms of weights by `factor` larger."""
 
@@ -473,14 +493,42 @@ def test_series_of_policies_are_known_by_the_words_of_their_names(
     ("name", "shift", "found"),
     [("coolant_celsius", 10.0, True), ("coolant_celsius", 2.0, False), ("epoch", 10.0, False)],
 )
-def test_a_series_of_ones_own_is_told_by_its_noise_and_one_that_counts_is_not(
-    name: str, shift: float, found: bool
+@pytest.mark.parametrize("zero", [0.0, 60.0, 333.0])
+def test_a_series_of_ones_own_is_told_by_its_noise_wherever_its_zero_is_and_one_that_counts_is_not(
+    name: str, shift: float, found: bool, zero: float
 ) -> None:
     records = model_only(falling, range(400))
     noise = np.random.default_rng(4).standard_normal(400)
     for record, each in zip(records, noise, strict=True):
-        record[name] = 60.0 + 0.8 * each + (shift if record["step"] >= 300 else 0.0)
+        record[name] = zero + 0.8 * each + (shift if record["step"] >= 300 else 0.0)
     assert [kind for kind, _ in kinds(records)] == ["series_shift"] * found
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        lambda t: 60 + 0.05 * t,
+        lambda t: 12 / (1 + np.exp((400 - t) / 60)),
+        lambda t: 9 * np.sin(t / 130),
+        lambda t: np.minimum(t / 30, 12.0),
+    ],
+    ids=["a trend", "what is learned", "a season", "a ramp that ends"],
+)
+def test_a_series_of_ones_own_that_drifts_by_many_times_its_noise_has_not_shifted(level: Any) -> None:
+    records = model_only(falling, range(1200))
+    noise = np.random.default_rng(5).standard_normal(1200)
+    for record, each in zip(records, noise, strict=True):
+        record["mine"] = float(level(record["step"])) + 0.8 * each
+    assert kinds(records) == []
+
+
+def test_nor_has_one_that_goes_by_steps_or_a_walk() -> None:
+    records = model_only(falling, range(1200))
+    walk = np.cumsum(np.random.default_rng(6).standard_normal(1200))
+    for record, each in zip(records, walk, strict=True):
+        step = record["step"]
+        record |= {"stage": float(step // 170), "batch": 2.0 ** (step // 300), "walk": 0.1 * float(each)}
+    assert kinds(records) == []
 
 
 def test_an_accuracy_that_levels_off_is_none() -> None:
