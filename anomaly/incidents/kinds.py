@@ -77,7 +77,7 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("loss_plateau", "loss", WARNING, "Loss no longer falls", "Check learning rate, data and that gradients reach every layer.", "the loss has been level for 63 of 64 parts of the run; all weights' norms move a hundredth of what they did, or not at all (weights_frozen)"),
     ("flat_from_start", "loss", WARNING, "Loss never fell", "Check learning rate, labels and that gradients reach every layer.", "the loss is no lower than its first readings, 200 readings on where the weights hardly moved, else 1,000"),
     ("loss_out_of_range", "loss", WARNING, "Loss out of range", "The loss has a value it cannot have: check labels, masks and the loss function.", "rule: a loss well above 0 at each reading jumps below it"),
-    ("loss_collapse", "loss", WARNING, "Loss falls off a cliff", "Too good to be true: look for a leak of the labels or a data loader stuck on one batch; what was learned since the first bad step is of no use.", "charts of its series; half of it gone at once, or its noise gone"),
+    ("loss_collapse", "loss", WARNING, "Loss falls off a cliff", "Too good to be true: look for a leak of the labels or a data loader stuck on one batch or a few; what was learned since the first bad step is of no use.", "charts of its series; half of it gone at once, or its noise gone, from reading to reading or to one up to eight on"),
     ("overfit", "loss", WARNING, "Validation loss rises", "Stop or regularise; the best checkpoint is before the first bad step.", "three evaluations clearly above the best one while the training loss fell"),
     ("eval_regression", "loss", WARNING, "Evaluation got worse", "Compare the checkpoint before the first bad step; check the evaluation data.", "three evaluations clearly above the best one; charts of its series"),
     ("bad_batch", "data", WARNING, "Bad batch on one rank", "Look at the named rank's batch at the first bad step; skip it and go on, unless the loss stays up: then go back to the last good checkpoint.", "ranks against each other: its first layers, with its loss, in one step; or its loss alone, four steps in a row"),
@@ -92,10 +92,10 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("router_collapse", "special", WARNING, "Experts collapse", "The router sends everything to few experts: check its auxiliary loss and its learning rate.", "charts of its series"),
     ("rl_kl", "special", WARNING, "KL leaves its band", "The policy moves too fast: lower the learning rate or raise the KL penalty.", "charts of a whole-model series with kl in its name beside signals of a policy, in log and over the learning rate, upwards"),
     ("rl_entropy", "special", WARNING, "Policy entropy leaves its band", "The policy collapses: raise the entropy bonus or lower the learning rate.", "charts of a whole-model series with entropy in its name, downwards"),
-    ("rl_reward", "special", WARNING, "Reward leaves its band", "Check the environment and the reward model.", "charts of a whole-model series with reward or return in its name, downwards"),
+    ("rl_reward", "special", WARNING, "Reward leaves its band", "Check the environment and the reward model.", "charts of a whole-model series with reward or return in its name, downwards and at once, by its own noise"),
     ("duplicate_run", "identity", WARNING, "Two jobs report under one run id", "Stop one of the jobs, or give it a run id of its own.", "three records of a replaced session"),
     ("resize", "identity", INFO, "World size changed", "Nothing to do if the resize was meant.", "half of the ranks or more leaving at once"),
-    ("series_shift", "special", WARNING, "A series of yours shifted", "Look at the named series; its meaning is yours.", "charts of its series"),
+    ("series_shift", "special", WARNING, "A series of yours shifted", "Look at the named series; its meaning is yours.", "charts of its series: it had a level, by its own noise, and left it at once"),
 )
 # fmt: on
 
