@@ -31,6 +31,8 @@ from detectors.siblings import apart
 LASTING_STEPS = 5
 """A spike that is back within this many optimiser steps is transient."""
 LASTING_READINGS = 3
+OF_LAYERS = "layer_gradient_spike"
+"""Three readings of it are enough: a bad batch, which is soon over, moves most layers."""
 GAP_READINGS = 2
 """An excursion survives this many readings without its alarm."""
 BROAD_SHARE = 0.5
@@ -253,8 +255,10 @@ def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment) -
     excursion.last_reading = moment.reading
     excursion.count += 1
     steps = abs(moment.step - excursion.first_step)
-    return finding.lasting or (
-        steps >= LASTING_STEPS * MILLIONTHS and excursion.count + SPIKE_READINGS >= LASTING_READINGS
+    return (
+        finding.lasting
+        or finding.kind == OF_LAYERS
+        or (steps >= LASTING_STEPS * MILLIONTHS and excursion.count + SPIKE_READINGS >= LASTING_READINGS)
     )
 
 

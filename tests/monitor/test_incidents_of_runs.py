@@ -128,6 +128,19 @@ def test_one_spike_that_recovers_wakes_nobody() -> None:
     assert all(incident.severity is Severity.INFO for incident in transitions_of(training(range(300), spike)))
 
 
+@pytest.mark.parametrize(("layers", "severity"), [(LAYERS, Severity.INFO), (LAYERS[2:3], Severity.WARNING)])
+def test_a_gradient_out_for_four_steps_is_a_batch_in_most_layers_and_a_fault_in_one(
+    layers: tuple[str, ...], severity: Severity
+) -> None:
+    def spike(step: int, record: dict[str, Any]) -> None:
+        if 300 <= step < 304:
+            for name in layers:
+                record["layers"][name]["grad_norm"] *= 10
+
+    (incident,) = opened(transitions_of(training(range(330), spike)))
+    assert (incident.severity, incident.step) == (severity, 302)
+
+
 def test_a_jump_that_stays_is_one_incident_that_resolves_once_the_new_level_is_known() -> None:
     def jump(step: int, record: dict[str, Any]) -> None:
         if step >= 200:
