@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ LONG = PIECES * BLOCKS
 """Medians of pieces of sixteen readings: where growth is slow it takes so many to see it."""
 LONG_EFFECT = 1.5
 """Of what is enough over the short window: a run that leaves a plateau may take as long, and less evenly."""
-_TOP, _LONG_TOP = "growth.top", "growth.long_top"
+_TOP, _LONG_TOP, _FELL = "growth.top", "growth.long_top", "growth.fell"
 LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
 FALLEN = 3.0
@@ -45,7 +47,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     compounded = max(compound(norm, top), _for_long(history, typical(norm[-PIECE:]) if told else last, new))
     if history.taken < SETTLED_READINGS:
         compounded *= EARLY
-    elif compounded >= 1.0 and _falls(history.of("loss")):
+    elif compounded >= 1.0 and _learns(history):
         compounded *= LEARNING
     for kind, ratio, readings in (
         ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
@@ -79,6 +81,13 @@ def _for_long(history: History, level: float, new: int) -> float:
     history.norms = norms[-LONG:]
     top = history.known.get(_LONG_TOP, 0.0)
     return compound(np.array(history.norms, np.float32), top, PIECES) / LONG_EFFECT
+
+
+def _learns(history: History) -> bool:
+    """Whether the loss falls, or did when growth was last seen: it may pause, and the growth is still the same."""
+    if _falls(history.of("loss")):
+        history.known[_FELL] = float(history.taken)
+    return history.taken - history.known.get(_FELL, -math.inf) <= KEPT // 2
 
 
 def _falls(loss: NDArray[np.float32]) -> bool:
