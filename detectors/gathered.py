@@ -9,10 +9,15 @@ from numba import njit
 
 from .rows import FIELDS, LANES, Row
 
-__all__ = ["known_of", "middle_of", "readings_of"]
+__all__ = ["known_of", "last_of", "middle_of", "readings_of"]
 
 _TILE = FIELDS * LANES
-_N = int(Row.N) * LANES
+_N, _LEVEL, _SCALE, _PREVIOUS, _SUM, _HOLD = (
+    int(row) * LANES for row in (Row.N, Row.LEVEL, Row.SCALE, Row.PREVIOUS, Row.SUM, Row.HOLD)
+)
+_DEVIATION = 1.2533141
+"""Standard deviation of a normal whose mean |x| is 1."""
+_Z_BOUND = 64.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -26,6 +31,33 @@ def known_of(state: Any, row: int, slots: Any, learned: int) -> Any:
         at = slots[i] // LANES * _TILE + slots[i] % LANES
         known[i] = np.nan if state[at + _N] < learned else state[at + row * LANES]
     return known
+
+
+@njit(cache=True, error_model="numpy")
+def last_of(
+    state: Any, slots: Any, floor: float, level_rate: float, scale_rate: float, suspect: float
+) -> Any:
+    """The last reading of `slots` (int [n], of a profile with these numbers): float32 [n], y.
+
+    NaN without any, and where z is at its bound. It was z deviations from what the level was, both of which it has
+    moved since, as kernel.py does, if the sum is below `suspect`.
+    """
+    last = np.empty(slots.size, np.float32)
+    for i in range(slots.size):
+        at = slots[i] // LANES * _TILE + slots[i] % LANES
+        n, z, scale = state[at + _N] - 1.0, state[at + _PREVIOUS], state[at + _SCALE]
+        if n < 0.0 or abs(z) >= _Z_BOUND:
+            last[i] = np.nan
+            continue
+        level_gain = max(level_rate, 2.0 * (2.0 * n + 1.0) / ((n + 1.0) * (n + 2.0)))
+        scale_gain = max(scale_rate, 2.0 / (n + 8.0)) if n > 0.0 else 0.0
+        if state[at + _HOLD] > 0.0 or (abs(state[at + _SUM]) >= suspect and n >= 12.0):
+            level_gain = scale_gain = 0.0  # it was not learned
+        counted = min(abs(z), 2.5 if n >= 20.0 else 4.0)
+        scale /= 1.0 - scale_gain + scale_gain * _DEVIATION * counted
+        moved = z - level_gain * min(max(z, -4.0), 4.0)
+        last[i] = state[at + _LEVEL] + moved * max(scale, floor) * _DEVIATION
+    return last
 
 
 @njit(cache=True, error_model="numpy")

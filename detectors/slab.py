@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of
-from .gathered import known_of, middle_of, readings_of
+from .gathered import known_of, last_of, middle_of, readings_of
 from .kernel import judge_tiles
-from .levels import Levels
+from .levels import Levels, shift_level
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
 from .rows import FAST_RATE, FIELDS, LANES, Row
@@ -19,6 +19,7 @@ from .rows import FAST_RATE, FIELDS, LANES, Row
 __all__ = ["Reading", "Slab"]
 
 _DEVIATION = 1.2533141
+_SUSPECT = 0.25  # of the shift chart's level: from there on nothing is learned (kernel.py)
 _ANEW, _RESUMED = 2.0, 50.0
 """Readings that a level is worth, at the most, in a run that begins anew, and in one that goes on."""
 
@@ -126,6 +127,19 @@ class Slab:
         """A row of state for these slots (int [n]): float32 [n], NaN where fewer than `learned` readings are known."""
         known: NDArray[np.float32] = known_of(self._state, int(row), slots, learned)
         return known
+
+    def last(self, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The last readings, y, of these slots (int [n], of one profile): float32 [n]; NaN: none, or very far off.
+
+        Worked out from what they made of the state: exact to 1e-3 but in the few readings that start a reference again.
+        """
+        if not len(slots):
+            return np.zeros(0, np.float32)
+        profile = PROFILES[self.profiles[slots[0]]]
+        rates = profile.floor, profile.level_rate, profile.scale_rate
+        suspect = _SUSPECT * shift_level(len(self), slack=profile.slack) * profile.caution
+        last: NDArray[np.float32] = last_of(self._state, slots, *rates, suspect)
+        return last
 
     def middle(self, row: Row, slots: NDArray[np.intp]) -> float:
         """The median of a row of state over those of `slots` (int [n]) that have learned a reading; NaN without any."""

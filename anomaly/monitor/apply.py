@@ -204,6 +204,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     state.history.restart()
     state.anchors.restart()
     state.unsteady.restart()
+    state.leaps.restart()
     be_cautious(state, RESTART)
 
 

@@ -21,6 +21,7 @@ from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
 from anomaly.monitor.evaluations import DETECTOR as EVALUATIONS
 from anomaly.monitor.explanation import considered
+from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.noise import note_noise
@@ -111,6 +112,7 @@ def _chart(
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age)
     note_noise(state, values)
+    note_leaps(state)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:

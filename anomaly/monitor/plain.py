@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.context import caution, lr_offset, usual_lr
+from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.losses import CLIMBING, SPARSE_STEPS, note_last
 from anomaly.monitor.noise import note_noise
 from anomaly.monitor.recent import LEAST_PACKED
@@ -107,6 +108,7 @@ def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float
     note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
     state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
     note_noise(state, values)
+    note_leaps(state)
 
 
 def _stretch_of(state: RunState) -> Stretch:

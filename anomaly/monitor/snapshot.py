@@ -34,6 +34,7 @@ from anomaly.monitor.state import (
 )
 from anomaly.records import Fork, Layout, shared
 from detectors.climb import Climb
+from detectors.leaps import Leaps
 from detectors.levels import Levels
 from detectors.peers import PeerChart
 from detectors.runlength import RunLength
@@ -80,6 +81,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     history: SavedHistory = msgspec.field(default_factory=SavedHistory)
     unmoved: bytes = b""
     noise: bytes = b""
+    leaps: bytes = b""
     anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
     repeats: bytes = b""
@@ -146,6 +148,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             history=state.history.saved(),
             unmoved=state.unmoved.dump(),
             noise=state.unsteady.dump() if len(state.unsteady) else b"",
+            leaps=state.leaps.dump() if len(state.leaps) else b"",
             anchors=state.anchors,
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
@@ -235,6 +238,7 @@ def _restored(saved: _Saved) -> RunState:
         history=History(saved.history),
         unmoved=Unmoved.load(saved.unmoved),
         unsteady=Unsteady.load(saved.noise) if saved.noise else Unsteady(0),
+        leaps=Leaps.load(saved.leaps) if saved.leaps else Leaps(0),
         anchors=saved.anchors,
         **_of_losses(saved),
         saved_watchers=saved.watchers,

@@ -21,6 +21,7 @@ from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.monitor.stretch import Stretch
 from anomaly.records import Event, Fork, Layout, Place
 from detectors.climb import Climb
+from detectors.leaps import Leaps
 from detectors.levels import Levels
 from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
@@ -228,6 +229,8 @@ class RunState:
     """Where the layers' levels stood before."""
     unsteady: Unsteady = field(default_factory=lambda: Unsteady(0))
     """Of the layers' gradients, in the order of `noise.GRADIENTS`."""
+    leaps: Leaps = field(default_factory=lambda: Leaps(0))
+    """Of the layers' updates, in the order of `leaps.UPDATES`."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))
     """Of the weights' norms, in the order of `table.weight_slots`."""
     watchers: dict[str, RiverWatch] = field(default_factory=dict)

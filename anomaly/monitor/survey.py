@@ -9,6 +9,7 @@ from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms
 from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.history import PIECE
+from anomaly.monitor.leaps import leap_alarms
 from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.noise import noise_alarms
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
@@ -45,6 +46,7 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)
     alarms += noise_alarms(state, moment)
+    alarms += leap_alarms(state, moment)
     return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
 

@@ -1,0 +1,118 @@
+"""Updates that leap (F23, F24): those of one layer, or of all, over the learning rate and over what their gradients do.
+
+Updates are often reported at every tenth step or less, and over the learning rate they wander by a little each time: a
+leap stands out from one reading to the next, in a past of three readings.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.open_incident import Moment
+from anomaly.incidents.transition import Evidence
+from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset
+from anomaly.monitor.history import PIECE
+from anomaly.monitor.kin import kindred_of
+from anomaly.monitor.rules import onset_step
+from anomaly.monitor.state import RunState
+from anomaly.monitor.stillness import STANDSTILL
+from anomaly.records import step_number
+from detectors.leaps import EFFECT, SIDE, Leap, Leaps
+from detectors.rows import Row
+
+UPDATES = ("update_ratio",)
+EVERY = 8
+"""Readings between two looks."""
+UNSETTLED = 50
+"""Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
+WORTH_A_LOOK = 0.5
+"""Of a gap that is an alarm: where none is as large, nothing needs explaining."""
+
+
+def note_leaps(state: RunState) -> None:
+    """Take where the layers' updates stand after the record that the slab has just judged, if it is time to."""
+    if state.readings % EVERY:
+        return
+    slots = kindred_of(state.table, UPDATES).slots
+    if not len(slots):
+        return
+    if len(state.leaps) != len(slots):
+        state.leaps = Leaps(len(slots))
+    readings = max(1, round(EVERY / _cadence(state, slots)))
+    state.leaps.take(state.slab.last(slots), state.slab.known(Row.FAST, slots, 1), readings)
+
+
+def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+    """The layer whose updates leapt, or that most did."""
+    chart, kindred = state.leaps, kindred_of(state.table, UPDATES)
+    if not len(chart) or len(chart) != len(kindred.slots):
+        return []
+    gaps = chart.gaps()
+    explained = np.zeros(len(chart), np.float32)
+    if np.nanmax(np.abs(gaps), initial=0.0) >= WORTH_A_LOOK * EFFECT:
+        explained = _explained(state, kindred.slots)
+    care = max(caution(state), caution(state, -CAUTION_READINGS))  # the gap is some readings old
+    care *= 1.0 + (UNSETTLED / max(state.age, 1)) ** 2
+    care /= state.slab.levels.gain("leap", "update_ratio")
+    found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
+    if state.context.lr is None:  # a schedule moves all
+        found = [leap for leap in found if leap.series >= 0]
+    return [_alarm(state, leap, kindred.slots, moment) for leap in found]
+
+
+def _cadence(state: RunState, slots: NDArray[np.intp]) -> float:
+    """Readings of the run for one of these, at the most: those learned are counted."""
+    readings = state.slab.middle(Row.N, slots)
+    return max(1.0, state.age / readings) if readings > 0 else 1.0
+
+
+def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+    """By how much, log2, each layer's gradient stands above what is usual, and what clipping took of it of late."""
+    table, slab = state.table, state.slab
+    explained = np.full(len(slots), _clipping(state), np.float32)
+    gradients = [
+        table.slot_of(table.layers[layer], "grad_norm") for layer in table.slot_layer[slots].tolist()
+    ]
+    having = np.flatnonzero([gradient is not None for gradient in gradients])
+    of_having = np.array([gradients[at] for at in having], np.intp)
+    moved = slab.known(Row.FAST, of_having, 1) - slab.known(Row.LEVEL, of_having, 1)
+    explained[having] += np.nan_to_num(moved)
+    return explained
+
+
+def _clipping(state: RunState) -> float:
+    """What clipping leaves of the gradients of late over what it left, log2; 0 where it takes nothing more."""
+    left = state.history.of("clip_coef")
+    now, before = (_typical(piece) for piece in (left[-PIECE:], left[:-PIECE][:PIECE]))
+    return min(0.0, math.log2(now / before))
+
+
+def _typical(left: NDArray[np.float32]) -> float:
+    """The median; 1 where nothing was clipped, so nothing reported."""
+    left = left[left > 0]
+    return float(np.median(left)) if len(left) else 1.0
+
+
+def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], moment: Moment) -> Alarm:
+    layer = state.table.layer_name(int(slots[leap.series])) if leap.series >= 0 else None
+    kind = "update_ratio_high" if leap.by > 0 else "update_ratio_low"
+    if layer is None and leap.by <= -math.log2(STANDSTILL):
+        kind = "loss_plateau"  # as good as no update arrives
+    ago = (SIDE if leap.series < 0 else SIDE + 1) * max(EVERY, _cadence(state, slots))
+    first_step = onset_step(state, round(ago), moment)
+    offset = lr_offset(state)
+    value = 2.0 ** (leap.level + (offset if math.isfinite(offset) else 0.0))
+    evidence = Evidence(
+        "update_ratio",
+        value,
+        value / 2.0**leap.by,
+        leap.ratio,
+        "leap",
+        layer=layer,
+        since_step=step_number(first_step),
+    )
+    return alarm_of(kind, first_step, (evidence,), () if layer is None else (layer,))
