@@ -11,6 +11,7 @@ Reading order, which is the order of the data:
     slab         all series of one run, judged in one call; pads: what that works in; gathered: some slots of it
     siblings     a layer that moved alone; stray: one that went where no other did, without a past; outlying: one that
                  is where no other is
+    swelling     levels that grow by the same factor again and again
     leaps        levels that moved at once and stay, in series of few readings
     climb        losses that rise slowly
     flat         losses that no longer fall

@@ -205,6 +205,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     state.anchors.restart()
     state.unsteady.restart()
     state.leaps.restart()
+    state.norms.restart()
     be_cautious(state, RESTART)
 
 

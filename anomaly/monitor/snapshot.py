@@ -19,6 +19,7 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
+from anomaly.monitor.norms import Norms
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import SeriesNames, table_of
 from anomaly.monitor.snapshot_checks import misfit
@@ -82,6 +83,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     unmoved: bytes = b""
     noise: bytes = b""
     leaps: bytes = b""
+    norms: Norms = msgspec.field(default_factory=Norms)
     anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
     repeats: bytes = b""
@@ -149,6 +151,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             unmoved=state.unmoved.dump(),
             noise=state.unsteady.dump() if len(state.unsteady) else b"",
             leaps=state.leaps.dump() if len(state.leaps) else b"",
+            norms=state.norms,
             anchors=state.anchors,
             climb=b"" if state.life.closed else state.climb.dump(),
             repeats=b"" if state.life.closed else state.repeats.dump(),
@@ -239,6 +242,7 @@ def _restored(saved: _Saved) -> RunState:
         unmoved=Unmoved.load(saved.unmoved),
         unsteady=Unsteady.load(saved.noise) if saved.noise else Unsteady(0),
         leaps=Leaps.load(saved.leaps) if saved.leaps else Leaps(0),
+        norms=saved.norms,
         anchors=saved.anchors,
         **_of_losses(saved),
         saved_watchers=saved.watchers,

@@ -16,6 +16,7 @@ from anomaly.incidents.transition import Source
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
+from anomaly.monitor.norms import Norms
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.monitor.stretch import Stretch
@@ -229,6 +230,8 @@ class RunState:
     """Where the layers' levels stood before."""
     unsteady: Unsteady = field(default_factory=lambda: Unsteady(0))
     """Of the layers' gradients, in the order of `noise.GRADIENTS`."""
+    norms: Norms = field(default_factory=Norms)
+    """What the layers' weights were; `swelling` looks at it."""
     leaps: Leaps = field(default_factory=lambda: Leaps(0))
     """Of the layers' updates, in the order of `leaps.UPDATES`."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))

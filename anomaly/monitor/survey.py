@@ -19,6 +19,7 @@ from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import stray_alarms
+from anomaly.monitor.swelling import swelling_alarms
 from detectors.glance import glance
 
 
@@ -47,6 +48,7 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
         alarms += pace_alarms(state, moment)
     alarms += noise_alarms(state, moment)
     alarms += leap_alarms(state, moment)
+    alarms += swelling_alarms(state, moment)
     return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
 

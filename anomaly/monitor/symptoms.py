@@ -79,7 +79,7 @@ def _change(symptom: Alarm) -> float:
 
 
 def _is_charted(evidence: tuple[Evidence, ...] | list[Evidence]) -> bool:
-    return bool(evidence) and evidence[0].detector in ("spike", "shift", "stray", "leap")
+    return bool(evidence) and evidence[0].detector in ("spike", "shift", "stray", "leap", "swelling")
 
 
 def _scaled(state: RunState, layer: str, moment: Moment) -> list[Alarm]:

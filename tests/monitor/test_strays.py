@@ -83,3 +83,14 @@ def test_a_gradient_that_jumps_to_and_fro_in_one_layer_is_noise() -> None:
     assert found[0].kind == "gradient_noise"
     assert found[0].layer == "h.1.up"
     assert 200 < found[0].step <= 350
+
+
+@pytest.mark.parametrize("layer", ["embed", "h.1.up"])
+def test_weights_that_grow_by_a_third_of_a_percent_a_step_are_found_within_three_hundred_steps(
+    layer: str,
+) -> None:
+    """So slowly that it is a slope of the series' own; in a layer that has its like or has none."""
+    first = raised(320, layer, "weight_norm", 0.0033)[0]
+    assert first.kind == "weight_blowup"
+    assert first.layer == layer
+    assert first.step <= 320

@@ -1,0 +1,62 @@
+"""Levels that grow by the same factor again and again, and healthy growth, which slows down or is everybody's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.swelling import EFFECT, PIECES, swelling
+
+SERIES = 8
+BLOCKS = np.arange(SERIES, dtype=np.int32) // 2
+
+
+def levels(grown: np.ndarray | float = 0.0, series: int = 5, seed: int = 0) -> np.ndarray:
+    """Levels [PIECES + 1, SERIES] that hardly move; one of them grows."""
+    found = 3 + 0.01 * np.random.default_rng(seed).standard_normal((PIECES + 1, SERIES))
+    found[:, series] += grown
+    return found.astype(np.float32)
+
+
+def even(total: float) -> np.ndarray:
+    return np.linspace(0.0, total, PIECES + 1)
+
+
+def test_one_series_that_grows_evenly_is_named_with_its_growth() -> None:
+    found = swelling(levels(even(1.3)), BLOCKS)
+    assert found.series == 5
+    assert found.ratio == pytest.approx(1.3 / EFFECT, rel=0.1)
+    assert found.grown == pytest.approx(1.3, rel=0.1)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("start", [1, 10, 100])
+def test_a_power_of_time_slows_down_and_is_none(power: float, start: int) -> None:
+    time = start + 32 * np.arange(PIECES + 1)
+    assert swelling(levels(power * np.log2(time)), BLOCKS).ratio < 1
+
+
+def test_growth_that_began_is_not_even_yet_and_growth_that_ended_no_more() -> None:
+    began, ended = np.zeros(PIECES + 1), even(3.0)
+    began[-3:] = (0.5, 1.0, 1.5)
+    ended[-1] = ended[-2]
+    assert swelling(levels(began), BLOCKS).ratio < 1
+    assert swelling(levels(ended), BLOCKS).ratio < 1
+
+
+def test_what_another_block_does_as_well_is_no_fault_of_one() -> None:
+    both = levels(even(2.0))
+    both[:, 1] += even(1.5).astype(np.float32)
+    assert swelling(both, BLOCKS).ratio < 1
+    same_block = levels(even(2.0))
+    same_block[:, 4] += even(1.5).astype(np.float32)
+    assert swelling(same_block, BLOCKS).ratio >= 1
+
+
+def test_series_that_are_not_known_or_shrink_are_passed_over() -> None:
+    unknown = levels(even(1.3))
+    unknown[0, 2] = np.nan
+    assert swelling(unknown, BLOCKS).series == 5
+    unknown[3, 5] = np.nan
+    assert swelling(unknown, BLOCKS).ratio < 1
+    assert swelling(levels(even(-3.0)), BLOCKS).ratio < 1
