@@ -71,10 +71,7 @@ _ORDER = {
 _OTHER = 4
 _GROWTH = frozenset(("weight_blowup", "outlier_growth"))
 _REFINED = _GROWTH | {"variance_collapse"}
-_EFFECTS = {
-    "update_ratio_high": _REFINED,
-    "update_ratio_low": frozenset(("gradient_vanishing",)),
-}
+_OF_UPDATES = ("update_ratio_high", "update_ratio_low")
 FEW_LAYERS = 2
 _FORWARD = frozenset(("bad_batch", "residual_gain_outlier"))
 _TAME = frozenset(
@@ -111,7 +108,7 @@ def origin_of(findings: list[Finding]) -> Finding:
     if best.kind == "rank_gradient_outlier":
         return _forward(best, heard)
     best = _behind(best, findings)
-    if best.kind in _REFINED or (best.kind in _EFFECTS and len(best.layers) <= FEW_LAYERS):
+    if best.kind in _REFINED or (best.kind in _OF_UPDATES and len(best.layers) <= FEW_LAYERS):
         return _refined(best, heard + [each for each in findings if each.symptom])
     if best.kind == "gradient_spike" and not best.layers:
         few = next((each for each in findings if each.symptom and each.kind == "layer_gradient_spike"), None)
@@ -162,8 +159,8 @@ def _refined(best: Finding, others: list[Finding]) -> Finding:
     own = [each for each in here if _ORDER.get(each.kind) == 0]
     if own:
         return min(own, key=lambda each: each.reading)
-    if best.kind in _EFFECTS:
-        shown = [each for each in here if each.kind in _EFFECTS[best.kind] and not each.symptom]
+    if best.kind == "update_ratio_high":
+        shown = [each for each in here if each.kind in _REFINED and not each.symptom]
         best = min(shown, key=lambda each: each.reading, default=best)
     other = next((each for each in here if {each.kind, best.kind} == _GROWTH), None)
     if other is None:
