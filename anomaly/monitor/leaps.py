@@ -27,6 +27,7 @@ from detectors.rows import Row
 UPDATES = ("update_ratio",)
 EVERY = 8
 """Readings between two looks."""
+OF_POLICIES = 2.0
 UNSETTLED = 50
 """Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
 WORTH_A_LOOK = 0.5
@@ -57,6 +58,8 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         explained = _explained(state, kindred.slots)
     care = max(caution(state), caution(state, -CAUTION_READINGS))  # the gap is some readings old
     care *= 1.0 + (UNSETTLED / max(state.age, 1)) ** 2
+    if state.table.of_policy:  # it makes its own data, and another policy others
+        care *= OF_POLICIES
     care /= state.slab.levels.gain("leap", "update_ratio")
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all
