@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.incidents import Transition
+from anomaly.incidents import Status, Transition
 from anomaly.monitor import Outcome, PartitionMonitor, snapshot
 
 LAYERS = ("embed", "h.0", "h.1", "h.2", "head")
@@ -93,6 +93,10 @@ def outcome_of(log: Log) -> Outcome:
 
 def transitions_of(records: Iterable[dict[str, Any]]) -> list[Transition]:
     return [transition for _, transition in outcome_of(log_of(records)).transitions]
+
+
+def opened(transitions: Iterable[Transition]) -> list[Transition]:
+    return [transition for transition in transitions if transition.status is Status.OPENED]
 
 
 def states(partition: PartitionMonitor) -> dict[str, bytes]:

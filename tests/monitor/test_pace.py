@@ -1,0 +1,45 @@
+"""Steps that become slower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.monitor.logs import training, transitions_of
+from tests.monitor.survey_logs import serious
+
+
+def slow(from_step: int, times: float, to_step: int = 10_000) -> Callable[[int, dict[str, Any]], None]:
+    noise = np.random.default_rng(5).lognormal(0.0, 0.04, 1000)
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        record["step_seconds"] = 0.004 * float(noise[step]) * (times if from_step <= step < to_step else 1.0)
+
+    return change
+
+
+def test_steps_of_milliseconds_that_take_half_as_long_again_are_a_throughput_drop() -> None:
+    (incident,) = serious(transitions_of(training(range(300), slow(150, 1.5))))
+    assert incident.kind == "throughput_drop"
+    assert 150 <= incident.step <= 220
+    assert 130 <= incident.first_step <= 190
+
+
+@pytest.mark.parametrize("slowness", [slow(0, 1.0), slow(150, 1.1), slow(150, 3.0, 165)])
+def test_steps_as_they_were_or_slow_for_a_while_are_none(
+    slowness: Callable[[int, dict[str, Any]], None],
+) -> None:
+    assert serious(transitions_of(training(range(400), slowness))) == []
+
+
+def test_steps_that_are_slower_since_their_batch_is_larger_are_none() -> None:
+    slower = slow(150, 2.0)
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        slower(step, record)
+        record["tokens"] = 2048.0 if step < 150 else 4096.0
+
+    assert serious(transitions_of(training(range(400), change))) == []
