@@ -7,7 +7,7 @@ Formula, for series i, at every reading, x_i the magnitude itself:
 
     moved_i = log2 x_i / x_i one reading before         so near that no drift counts
     common  = median of moved over FEW of the series, evenly spread       what a batch does, it does to all
-    jump_i  = min(|moved_i - common|, CLIP own_i)
+    jump_i  = min(|moved_i - common|, |moved_i|, CLIP own_i)        the common move is none of who does not share it
     m_i    += (jump_i - m_i) / max(SAMPLES, samples so far)
     grown_i = m_i / own_i                           own_i: the largest m_i before, learned late (see `learn`)
     ratio   = min(grown_i / GROWN, grown_i / (PER_SECOND max(1, second)), m_i / LEAST_JUMP)
@@ -15,7 +15,7 @@ Formula, for series i, at every reading, x_i the magnitude itself:
 of the i with the largest grown_i; second: the next largest.  A ratio of 1 or more is an alarm.  It asks for what the
 series did before and not for its scale in kernel.py, which takes noise that has grown for usual within fifty readings.
 Where readings are independent, log m varies by an eighth with 64 samples and by a sixth with 32, the fewest that are
-learned as own: GROWN, 2.5, is five deviations of the logarithm of their ratio, and more later.
+learned as own: GROWN, 3, is five deviations of the logarithm of their ratio, and more later.
 Knobs: none.  False alarms: tests/detectors/test_unsteady.py.
 Sibling: kernel.py, for levels.  Source: mean successive difference, von Neumann 1941.
 """
@@ -38,7 +38,7 @@ CLIP: Final = 10.0
 LEAST_JUMP: Final = 0.25
 """log2: noise of less than a fifth of a gradient is nobody's concern."""
 PER_SECOND: Final = 2.0
-GROWN: Final = 2.5
+GROWN: Final = 3.0
 OWN_KEPT: Final = 0.98
 LEAST: Final = 3
 """Series; fewer tell nothing of each other."""
@@ -134,7 +134,7 @@ def _take(values: Any, slots: Any, state: Any, samples: int) -> int:
     common = _median(moved)
     for i in range(n):
         jump, own = state[1, i], state[2, i]
-        size = abs(moved[i] - common)
+        size = least(abs(moved[i] - common), abs(moved[i]))
         size = least(size, _CLIP * own if own > _ZERO else _INFINITE)
         state[1, i] = jump + rate * (size - jump) if moved[i] < _INFINITE else jump
     return 1 if measured else 0

@@ -48,6 +48,11 @@ def caution(state: RunState, further: int = 0) -> float:
     return CAUTION_FACTOR if state.readings + further < state.context.cautious_until else 1.0
 
 
+def own_data(state: RunState) -> float:
+    """The factor on what one layer must do by itself: a policy makes its own data, and another policy others."""
+    return CAUTION_FACTOR if state.table.of_policy else 1.0
+
+
 def is_announced(state: RunState) -> bool:
     """Whether the run has said of late that its learning rate may change."""
     said = state.context.announced

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset
+from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
@@ -27,7 +27,6 @@ from detectors.rows import Row
 UPDATES = ("update_ratio",)
 EVERY = 8
 """Readings between two looks."""
-OF_POLICIES = 2.0
 UNSETTLED = 50
 """Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
 WORTH_A_LOOK = 0.5
@@ -57,9 +56,7 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if np.nanmax(np.abs(gaps), initial=0.0) >= WORTH_A_LOOK * EFFECT:
         explained = _explained(state, kindred.slots)
     care = max(caution(state), caution(state, -CAUTION_READINGS))  # the gap is some readings old
-    care *= 1.0 + (UNSETTLED / max(state.age, 1)) ** 2
-    if state.table.of_policy:  # it makes its own data, and another policy others
-        care *= OF_POLICIES
+    care *= (1.0 + (UNSETTLED / max(state.age, 1)) ** 2) * own_data(state)
     care /= state.slab.levels.gain("leap", "update_ratio")
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import caution
+from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
@@ -41,7 +41,7 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     found = chart.judge()
     if chart.learn(int(state.history.known.get(_LEARNED, 0.0))):
         state.history.known[_LEARNED] = float(chart.samples)
-    ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / caution(state)
+    ratio = found.ratio * state.slab.levels.gain("noise", "gradient") / (caution(state) * own_data(state))
     before = state.history.known.pop(_SEEN, -1.0)
     if ratio < 1:
         return []

@@ -68,6 +68,12 @@ def test_a_series_of_every_other_reading_is_held_against_its_last_one() -> None:
     assert chart.judge().ratio >= 1
 
 
+def test_what_the_others_do_is_no_noise_of_one_that_does_not_share_it() -> None:
+    z = calm(250)
+    z[190:, [at for at in range(SERIES) if at != 3]] += 30 * calm(60, seed=1)[:, :1]
+    assert after(z).judge().ratio < 1
+
+
 def test_what_all_series_do_is_no_fault_of_one() -> None:
     z = calm(250)
     z[190:] *= 8

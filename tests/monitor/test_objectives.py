@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anomaly.incidents import Severity, Transition
-from tests.monitor.logs import healthy, transitions_of
+from tests.monitor.logs import healthy, opened, training, transitions_of
 
 CLIMBS = 400
 
@@ -83,6 +83,20 @@ def test_the_kl_of_an_autoencoder_is_no_policys() -> None:
     leap = np.where(np.arange(300) >= 250, 10.0, 1.0) * noise
     assert told(with_series("kl", leap)) == []
     assert told(with_series("approx_kl", leap)) == ["rl_kl"]
+
+
+@pytest.mark.parametrize(("fields", "found"), [({}, ["gradient_noise"]), ({"reward": 1.0}, [])])
+def test_a_layer_of_a_policy_that_makes_its_own_data_must_be_twice_as_noisy(
+    fields: dict[str, float], found: list[str]
+) -> None:
+    noise = np.random.default_rng(1).standard_normal(400)
+
+    def noisy(step: int, record: dict[str, Any]) -> None:
+        record.update(fields)
+        if step >= 250:
+            record["layers"]["h.1"]["grad_norm"] *= float(np.exp(0.45 * noise[step]))
+
+    assert [each.kind for each in opened(transitions_of(training(range(400), noisy)))] == found
 
 
 def test_a_setting_that_is_moved_is_no_series_that_shifted() -> None:
