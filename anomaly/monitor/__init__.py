@@ -9,7 +9,8 @@ Reading order, which is the order of the data:
     apply       a message: slots, admission, attempts
     forks       a run that starts from what its parent knows
     restarts    new, repeated, late, or a rank that starts over
-    series      which value belongs to which slot; meaning: how its signal is charted
+    series      which value belongs to which slot; numbering: names as numbers; meaning: how its signal is charted;
+                objectives: whether the loss is what the run is after
     placing     a layout's values in slot order
     plain       the short way of a record that says nothing new; stretch: what makes one such
     judge       one record on every path
@@ -18,7 +19,7 @@ Reading order, which is the order of the data:
     kin         which layers have their like; anchors: where their levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,
-                first_steps)
+                leaps, swelling of norms, first_steps)
     symptoms    what else the suspected layers show; explanation: which benign explanations there are
     stillness   weights whose norms no longer move
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that
@@ -26,7 +27,8 @@ Reading order, which is the order of the data:
     missing_layers  (layer_looks) a layer that no longer reports
     timers      what only time can tell: a silent run
     watches     the series that a user's river detectors watch
-    state       what is known of a run; snapshot: the same as bytes
+    state       what is known of a run; recent: its last steps; snapshot: the same as bytes, which snapshot_checks asks
+                whether they fit
 """
 
 from anomaly.monitor.limits import Limits
