@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import Evidence, Severity
+from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import CAUTION_FACTOR
 from anomaly.monitor.state import RunState
 from anomaly.records import step_number
 from detectors.paired import best_before, worse
-
-DETECTOR = "evaluations"
-"""Of two players the evaluations' loss, too, goes up and down, but not from one to the next by all it ever does."""
 
 KEPT_EVALUATIONS = 24
 LR_ROSE = 1.2
@@ -72,12 +68,11 @@ def _judged(state: RunState) -> list[Alarm]:
     first_step = int(steps[best + 1])
     since = step_number(first_step)
     evidence = [
-        Evidence("eval_loss", float(losses[-1]), float(losses[best]), ratio, DETECTOR, since_step=since)
+        Evidence("eval_loss", float(losses[-1]), float(losses[best]), ratio, "evaluations", since_step=since)
     ]
     if math.isfinite(training[-1]) and math.isfinite(training[best]):
-        drop = Evidence("loss", float(training[-1]), float(training[best]), 1.0, DETECTOR, since_step=since)
+        drop = Evidence(
+            "loss", float(training[-1]), float(training[best]), 1.0, "evaluations", since_step=since
+        )
         evidence.append(drop)
-    alarm = alarm_of(kind, first_step, tuple(evidence))
-    if state.table.contested and not (at_once and ratio >= CAUTION_FACTOR):
-        alarm = replace(alarm, severity=Severity.INFO)
-    return [alarm]
+    return [alarm_of(kind, first_step, tuple(evidence))]

@@ -19,7 +19,6 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
-from anomaly.monitor.evaluations import DETECTOR as EVALUATIONS
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.limits import Watch
@@ -140,10 +139,9 @@ def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, floa
 
 
 def _remark(alarm: Alarm) -> Alarm:
-    """The alarm, no more than a remark if it is of a loss, or of what may be one's part; not of evaluations."""
+    """The alarm, no more than a remark if it is of a loss, or of what may be one's part."""
     of_loss = KINDS[alarm.kind].family == "loss" or alarm.kind == "series_shift"
-    judged = any(each.detector == EVALUATIONS for each in alarm.evidence)
-    return replace(alarm, severity=Severity.INFO) if of_loss and not judged else alarm
+    return replace(alarm, severity=Severity.INFO) if of_loss else alarm
 
 
 def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transition]:
