@@ -47,6 +47,9 @@ TAIL_KEPT: Final = 0.997
 LEAST: Final = 3
 """Series; of fewer, none is alone."""
 KNOWN_SHARE: Final = 0.7
+STEPS: Final = 256.0
+UNKNOWN: Final = -(1 << 15)
+_MOST = float((1 << 15) - 1)
 
 
 class Leap(NamedTuple):
@@ -59,14 +62,14 @@ class Leap(NamedTuple):
 
 
 class Leaps:
-    """n series; state: their last KEPT levels float16 [KEPT, n], oldest first; tails float16 [n + 1], the last of all;
-    marks float32 [n], the fast means of the last look.
+    """n series; state: their last KEPT levels int16 [KEPT, n], oldest first, in STEPS to an octave, UNKNOWN: none;
+    tails float16 [n + 1], the last of all; marks float32 [n], the fast means of the last look.
     """
 
     __slots__ = ("_levels", "_marks", "_tails")
 
     def __init__(self, series: int) -> None:
-        self._levels = np.full((KEPT, series), np.nan, np.float16)
+        self._levels = np.full((KEPT, series), UNKNOWN, np.int16)
         self._tails = np.zeros(series + 1, np.float16)
         self._marks = np.full(series, np.nan, np.float32)
 
@@ -78,18 +81,12 @@ class Leaps:
 
         Where only the mean is known (levels NaN), the level is what so many readings at it make of the mean before.
         """
-        new = np.flatnonzero(np.isfinite(fast) & (fast != self._marks))
-        level, before = levels[new], self._marks[new]
-        kept = np.float32((1.0 - FAST_RATE) ** readings)
-        met = np.where(np.isfinite(before), (fast[new] - kept * before) / (np.float32(1.0) - kept), fast[new])
-        self._levels[:-1, new] = self._levels[1:, new]
-        self._levels[-1, new] = np.where(np.isfinite(level), level, met)
-        self._marks[new] = fast[new]
+        _take(self._levels, self._marks, levels, fast, (1.0 - FAST_RATE) ** readings)
 
     def gaps(self) -> NDArray[np.float32]:
         """`late` and `wide` of each series, signed: float32 [2, n], NaN where too few levels are known."""
         gaps = np.empty((2, len(self)), np.float32)
-        _gaps(self._levels.astype(np.float32), gaps)
+        _gaps(self._levels, gaps)
         return gaps
 
     def judge(
@@ -103,32 +100,28 @@ class Leaps:
 
         blocks: int32 [n], equal for layers of one block.  care: what every ratio is divided by.
         """
-        late, wide = gaps
-        known = np.isfinite(late)
-        count = int(np.count_nonzero(known))
+        tails = self._tails.astype(np.float32)
+        count, middle, common, best, apart, second = _judge(gaps, explained, blocks, tails)
         if count < KNOWN_SHARE * len(self) or count < LEAST - 1:
             return []
-        tails = self._tails.astype(np.float32)
-        middle, of_all = float(np.median(wide[known])), float(np.median(explained[known]))
-        level = self._levels[-1].astype(np.float32)
         found = []
-        common = max(0.0, abs(middle) - max(0.0, math.copysign(of_all, of_all * middle)))
-        ratio = common / max(EFFECT, TAIL_FACTOR * float(tails[-1])) / care
+        ratio = common / max(EFFECT, TAIL_FACTOR * float(self._tails[-1])) / care
         if ratio >= 1.0:
-            found.append(Leap(-1, middle, float(np.median(level[known])), ratio))
-        own, second, best = _apart(gaps, explained, blocks, middle)
+            found.append(Leap(-1, middle, float(np.median(self._last()[np.isfinite(gaps[0])])), ratio))
         if count >= LEAST:
-            needed = max(EFFECT, GAP * second, TAIL_FACTOR * float(tails[best]))
-            ratio = float(own[best]) / needed / care
+            needed = max(EFFECT, GAP * second, TAIL_FACTOR * float(self._tails[best]))
+            ratio = apart / needed / care
             if ratio >= 1.0:
-                found.append(Leap(best, float(late[best]), float(level[best]), ratio))
-        seen = np.append(own, np.float32(common))
-        self._tails[:] = np.maximum(tails * np.float32(TAIL_KEPT), np.where(seen < EFFECT, seen, 0.0))
+                found.append(Leap(best, float(gaps[0, best]), float(self._last()[best]), ratio))
+        self._tails[:] = tails
         return found
+
+    def _last(self) -> NDArray[np.float64]:
+        return np.where(self._levels[-1] == UNKNOWN, np.nan, self._levels[-1] / STEPS)
 
     def restart(self) -> None:
         """The run repeats steps: levels are others; tails are kept."""
-        self._levels[:] = np.nan
+        self._levels[:] = UNKNOWN
         self._marks[:] = np.nan
 
     def dump(self) -> bytes:
@@ -145,20 +138,59 @@ class Leaps:
             )
         chart = cls(series)
         chart._marks[:] = np.frombuffer(state, np.float32, series)
-        chart._levels[:] = np.frombuffer(state, np.float16, KEPT * series, 4 * series).reshape(KEPT, series)
+        chart._levels[:] = np.frombuffer(state, np.int16, KEPT * series, 4 * series).reshape(KEPT, series)
         chart._tails[:] = np.frombuffer(state, np.float16, series + 1, (4 + 2 * KEPT) * series)
         return chart
 
 
-def _apart(
-    gaps: NDArray[np.float32], explained: NDArray[np.float32], blocks: NDArray[np.int32], middle: float
-) -> tuple[NDArray[np.float32], float, int]:
-    """How far each series leapt apart from all, unexplained: float32 [n]; how far the second block; whose is most."""
-    late, wide = np.nan_to_num(gaps - np.float32(middle))
-    far = np.minimum(np.abs(late), np.abs(np.nan_to_num(gaps[0])))
-    own = np.maximum(far - np.maximum(explained * np.sign(late), 0.0), 0.0)
-    best = int(np.argmax(own))
-    return own, float(np.abs(wide[blocks != blocks[best]]).max(initial=0.0)), best
+@njit(cache=True, error_model="numpy")
+def _take(levels: Any, marks: Any, now: Any, fast: Any, kept: float) -> None:
+    newest = levels.shape[0] - 1
+    for i in range(marks.size):
+        mean, before = np.float64(fast[i]), np.float64(marks[i])
+        if not math.isfinite(mean) or mean == before:
+            continue
+        level = np.float64(now[i])
+        if not math.isfinite(level):
+            level = (mean - kept * before) / (1.0 - kept) if math.isfinite(before) else mean
+        for at in range(newest):
+            levels[at, i] = levels[at + 1, i]
+        levels[newest, i] = np.int16(round(max(-_MOST, min(_MOST, STEPS * level))))
+        marks[i] = fast[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _judge(gaps: Any, explained: Any, blocks: Any, tails: Any) -> tuple[int, float, float, int, float, float]:
+    """How many are known, what their middle did, unexplained; who is furthest apart, by what, and the second block.
+
+    Learns the tails, which the call is judged by as they were before.
+    """
+    n = blocks.size
+    wide, because = np.empty(n), np.empty(n)
+    count = 0
+    for i in range(n):
+        if math.isfinite(gaps[0, i]):
+            wide[count], because[count] = gaps[1, i], explained[i]
+            count += 1
+    if count < KNOWN_SHARE * n or count < LEAST - 1:
+        return count, 0.0, 0.0, 0, 0.0, 0.0
+    middle, of_all = np.median(wide[:count]), np.median(because[:count])
+    common = max(0.0, abs(middle) - (abs(of_all) if of_all * middle > 0.0 else 0.0))
+    best, apart, second = 0, -1.0, 0.0
+    for i in range(n):
+        own = 0.0
+        if math.isfinite(gaps[0, i]):
+            late = gaps[0, i] - middle
+            toward = explained[i] if late > 0.0 else -explained[i]
+            own = max(min(abs(late), abs(gaps[0, i])) - max(toward, 0.0), 0.0)
+        if own > apart:
+            best, apart = i, own
+        tails[i] = max(tails[i] * TAIL_KEPT, own if own < EFFECT else 0.0)
+    for i in range(n):
+        if blocks[i] != blocks[best] and math.isfinite(gaps[1, i]):
+            second = max(second, abs(gaps[1, i] - middle))
+    tails[n] = max(tails[n] * TAIL_KEPT, common if common < EFFECT else 0.0)
+    return count, middle, common, best, apart, second
 
 
 @njit(cache=True, error_model="numpy")
@@ -168,16 +200,16 @@ def _gaps(levels: Any, gaps: Any) -> None:
         gaps[:, i] = np.nan
         for ago in range(ENDS):
             end = kept - ago
-            if np.isnan(levels[end - 2 * SIDE, i]):
+            if levels[end - 2 * SIDE, i] == UNKNOWN:
                 break
-            low = high = levels[end - 1, i]
-            below = above = levels[end - SIDE - 1, i]
+            low = high = levels[end - 1, i] / STEPS
+            below = above = levels[end - SIDE - 1, i] / STEPS
             for back in range(2, SIDE + 1):
-                after, before = levels[end - back, i], levels[end - SIDE - back, i]
+                after, before = levels[end - back, i] / STEPS, levels[end - SIDE - back, i] / STEPS
                 low, high = min(low, after), max(high, after)
                 below, above = min(below, before), max(above, before)
-            drift = np.float32(0.5) * max(high - low, above - below)
-            gap = max(low - above - drift, np.float32(0.0)) - max(below - high - drift, np.float32(0.0))
+            drift = 0.5 * max(high - low, above - below)
+            gap = max(low - above - drift, 0.0) - max(below - high - drift, 0.0)
             if not abs(gaps[1, i]) >= abs(gap):
                 gaps[1, i] = gap
             if 1 <= ago <= 2 and not abs(gaps[0, i]) >= abs(gap):
