@@ -10,7 +10,7 @@ from .levels import Levels, shift_level, spike_level
 from .profiles import PROFILES, Profile, Transform
 from .rows import LANES, Knob
 
-__all__ = ["Constants", "constants_of"]
+__all__ = ["Constants", "constants_of", "design_shift"]
 
 _FREE_SLOPE = 1e30
 _NO_SPIKES = 1e30
@@ -53,6 +53,11 @@ def constants_of(profiles: bytes, levels: Levels) -> Constants:
     return constants
 
 
+def design_shift(profile: Profile, slots: int) -> float:
+    """The level of the shift chart that a series of this kind is designed for, in a run of `slots`."""
+    return shift_level(slots, slack=profile.slack) * profile.caution
+
+
 def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[float]:
     """One slot's constants in the order of Knob."""
     shift_gain = levels.gain("shift", profile.name, slots, of_kind)
@@ -65,7 +70,7 @@ def _column(profile: Profile, slots: int, of_kind: int, levels: Levels) -> list[
         profile.scale_rate,
         profile.slack,
         SPIKE_SHARE * spike_level(slots) * profile.caution if profile.spikes else _NO_SPIKES,
-        shift_level(slots, slack=profile.slack) * profile.caution,
+        design_shift(profile, slots),
         1.0 / profile.effect_up,
         1.0 / profile.effect_down,
         profile.floor,

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .rows import FIELDS, LANES, Row
+from .rows import (
+    CLIP,
+    DEVIATION,
+    EARLY,
+    EARLY_CLIP,
+    FIELDS,
+    LANES,
+    SCALE_CLIP,
+    SUSPECTED_FROM,
+    Z_BOUND,
+    Row,
+)  # fmt: skip
 
 __all__ = ["known_of", "last_of", "middle_of", "readings_of"]
 
@@ -15,9 +26,6 @@ _TILE = FIELDS * LANES
 _N, _LEVEL, _SCALE, _PREVIOUS, _SUM, _HOLD = (
     int(row) * LANES for row in (Row.N, Row.LEVEL, Row.SCALE, Row.PREVIOUS, Row.SUM, Row.HOLD)
 )
-_DEVIATION = 1.2533141
-"""Standard deviation of a normal whose mean |x| is 1."""
-_Z_BOUND = 64.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -46,17 +54,17 @@ def last_of(
     for i in range(slots.size):
         at = slots[i] // LANES * _TILE + slots[i] % LANES
         n, z, scale = state[at + _N] - 1.0, state[at + _PREVIOUS], state[at + _SCALE]
-        if n < 0.0 or abs(z) >= _Z_BOUND:
+        if n < 0.0 or abs(z) >= Z_BOUND:
             last[i] = np.nan
             continue
         level_gain = max(level_rate, 2.0 * (2.0 * n + 1.0) / ((n + 1.0) * (n + 2.0)))
         scale_gain = max(scale_rate, 2.0 / (n + 8.0)) if n > 0.0 else 0.0
-        if state[at + _HOLD] > 0.0 or (abs(state[at + _SUM]) >= suspect and n >= 12.0):
+        if state[at + _HOLD] > 0.0 or (abs(state[at + _SUM]) >= suspect and n >= SUSPECTED_FROM):
             level_gain = scale_gain = 0.0  # it was not learned
-        counted = min(abs(z), 2.5 if n >= 20.0 else 4.0)
-        scale /= 1.0 - scale_gain + scale_gain * _DEVIATION * counted
-        moved = z - level_gain * min(max(z, -4.0), 4.0)
-        last[i] = state[at + _LEVEL] + moved * max(scale, floor) * _DEVIATION
+        counted = min(abs(z), SCALE_CLIP if n >= EARLY else EARLY_CLIP)
+        scale /= 1.0 - scale_gain + scale_gain * DEVIATION * counted
+        moved = z - level_gain * min(max(z, -CLIP), CLIP)
+        last[i] = state[at + _LEVEL] + moved * max(scale, floor) * DEVIATION
     return last
 
 

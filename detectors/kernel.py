@@ -54,7 +54,24 @@ from numba import njit
 
 from .lanes import least, log2, most
 from .profiles import SHARE_EPS
-from .rows import FAST_RATE, FIELDS, LANES, NOT_MEASURED, PAD_ROWS, Flag, Knob, Row
+from .rows import (
+    CLIP,
+    DEVIATION,
+    EARLY,
+    EARLY_CLIP,
+    FAST_RATE,
+    FIELDS,
+    LANES,
+    NOT_MEASURED,
+    PAD_ROWS,
+    SCALE_CLIP,
+    SUSPECT,
+    SUSPECTED_FROM,
+    Z_BOUND,
+    Flag,
+    Knob,
+    Row,
+)  # fmt: skip
 
 __all__ = ["judge_tiles"]
 
@@ -65,12 +82,12 @@ _TILE = FIELDS * LANES
 _KNOBS = len(Knob) * LANES
 
 _ZERO, _ONE, _TWO, _HALF, _ONE_AND_HALF = F(0.0), F(1.0), F(2.0), F(0.5), F(1.5)
-_DEVIATION = F(1.2533141)  # standard deviation of a normal whose mean |x| is 1
+_DEVIATION = F(DEVIATION)
 _SHARE_EPS = F(SHARE_EPS)
 _LINEAR_BOUND = F(1e30)  # so that no difference of two readings overflows
 _TINY = F(1e-30)
 _TAIL_FACTOR, _TAIL_KEPT, _SHIFT_TAIL_BOUND = F(1.5), F(0.9998), F(8.0)
-_CLIP, _Z_BOUND, _SURE = F(4.0), F(64.0), F(60.0)
+_CLIP, _Z_BOUND, _SURE = F(CLIP), F(Z_BOUND), F(60.0)
 _SINE_1, _SINE_3, _SINE_5 = F(1.5708), F(0.6460), F(0.0752)  # sin(pi x / 2), exact at 1
 _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
 _FAST_RATE = F(FAST_RATE)
@@ -81,12 +98,13 @@ _FAST_0, _FAST_1, _FAST_2 = (
 )  # 9 deviations of the fast mean without an echo, 4.5 at r = 0.9
 _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK, _DRAIN = F(2.0), F(2.0)
-_SUSPECT, _PATIENCE, _SHORT_PATIENCE = F(0.25), F(300.0), F(150.0)
+_SUSPECT, _SUSPECTED_FROM = F(SUSPECT), F(SUSPECTED_FROM)
+_PATIENCE, _SHORT_PATIENCE = F(300.0), F(150.0)
 _QUICK, _PER_SLOWER, _SLOW = F(20.0), F(1.0 / 40.0), F(1.0)
-_EARLY = F(20.0)  # readings before tails are learned and suspicion freezes anything
-_SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT, _DAMPED = F(2.5), F(4.0), F(0.95), F(0.97)
+_EARLY = F(EARLY)  # readings before tails are learned and suspicion freezes anything
+_SCALE_CLIP, _EARLY_CLIP, _SLOPE_KEPT, _DAMPED = F(SCALE_CLIP), F(EARLY_CLIP), F(0.95), F(0.97)
 
-_THREE, _FOUR, _SIX, _EIGHT, _TWELVE, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(12.0), F(16.0)
+_THREE, _FOUR, _SIX, _EIGHT, _SIXTEEN = F(3.0), F(4.0), F(6.0), F(8.0), F(16.0)
 _CAUTION, _UNSETTLED = F(20.0), F(10000.0)
 
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
@@ -215,7 +233,7 @@ def _judge_tile(
         hold = held + _ONE if away else _ZERO
         again = live & (hold >= _HOLD)
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
-        beyond = (size >= _SUSPECT * knobs[_K_SHIFT + i]) & (n >= _TWELVE)
+        beyond = (size >= _SUSPECT * knobs[_K_SHIFT + i]) & (n >= _SUSPECTED_FROM)
         patience = _QUICK if (total < _ZERO) & (knobs[_K_TOP + i] <= _ZERO) else _PATIENCE
         suspect = beyond & (age < patience) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE < n * oldest)
         settled = live & beyond & (not suspect) & (not away)

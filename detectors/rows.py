@@ -10,12 +10,27 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final
 
-__all__ = ["FAST_RATE", "FIELDS", "LANES", "NOT_MEASURED", "PAD_ROWS", "Flag", "Knob", "Row"]
+__all__ = [
+    "CLIP", "DEVIATION", "EARLY", "EARLY_CLIP", "FAST_RATE", "FIELDS", "LANES", "NOT_MEASURED", "PAD_ROWS",
+    "SCALE_CLIP", "SUSPECT", "SUSPECTED_FROM", "Z_BOUND", "Flag", "Knob", "Row",
+]  # fmt: skip
 
 LANES: Final = 16
 FIELDS: Final = 16
 FAST_RATE: Final = 0.2
 """Share of a reading in `Row.FAST`."""
+DEVIATION: Final = 1.2533141
+"""Standard deviation of a normal whose mean |x| is 1: what makes deviations of `Row.SCALE`."""
+Z_BOUND: Final = 64.0
+CLIP: Final = 4.0
+"""Deviations of a reading that the level learns from, at the most."""
+SCALE_CLIP: Final = 2.5
+EARLY_CLIP: Final = 4.0
+"""The same of the scale; and in the first EARLY readings."""
+EARLY: Final = 20.0
+SUSPECT: Final = 0.25
+"""Of the shift chart's level: from there on nothing is learned, but in the first SUSPECTED_FROM readings."""
+SUSPECTED_FROM: Final = 12.0
 PAD_ROWS: Final = 5
 """Of 16 numbers each, in which a tile is judged: the record, z, spike, shift, small."""
 NOT_MEASURED: Final = 0x7FC0ABCD

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .constants import constants_of
+from .constants import constants_of, design_shift
 from .gathered import known_of, last_of, middle_of, readings_of
 from .kernel import judge_tiles
-from .levels import Levels, shift_level
+from .levels import Levels
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
-from .rows import FAST_RATE, FIELDS, LANES, Row
+from .rows import DEVIATION, FAST_RATE, FIELDS, LANES, SUSPECT, Row
 
 __all__ = ["Reading", "Slab"]
 
-_DEVIATION = 1.2533141
-_SUSPECT = 0.25  # of the shift chart's level: from there on nothing is learned (kernel.py)
 _ANEW, _RESUMED = 2.0, 50.0
 """Readings that a level is worth, at the most, in a run that begins anew, and in one that goes on."""
 
@@ -137,7 +135,7 @@ class Slab:
             return np.zeros(0, np.float32)
         profile = PROFILES[self.profiles[slots[0]]]
         rates = profile.floor, profile.level_rate, profile.scale_rate
-        suspect = _SUSPECT * shift_level(len(self), slack=profile.slack) * profile.caution
+        suspect = SUSPECT * design_shift(profile, len(self))
         last: NDArray[np.float32] = last_of(self._state, slots, *rates, suspect)
         return last
 
@@ -178,7 +176,7 @@ class Slab:
         state = self._tiles()[slot // LANES, :, slot % LANES].tolist()
         profile = PROFILES[self.profiles[slot]]
         unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
-        deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
+        deviation = max(state[Row.SCALE], profile.floor * unit) * DEVIATION
         return (state[Row.FAST] - state[Row.LEVEL]) / deviation if deviation > 0.0 else 0.0
 
     def drift(self, slot: int) -> float:
@@ -195,7 +193,7 @@ class Slab:
         state = self._tiles()[slot // LANES, :, slot % LANES].tolist()
         profile = PROFILES[self.profiles[slot]]
         unit = abs(state[Row.LEVEL]) if profile.transform is Transform.LINEAR else 1.0
-        deviation = max(state[Row.SCALE], profile.floor * unit) * _DEVIATION
+        deviation = max(state[Row.SCALE], profile.floor * unit) * DEVIATION
         reference = state[Row.LEVEL] + state[Row.SLOPE]
         expected = self._inverse(profile.transform, reference)
         above = self._inverse(profile.transform, reference + deviation)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.transition import Evidence, Severity
+from anomaly.records import step_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,9 @@ def alarm_of(
 ) -> Alarm:
     """An alarm as severe as its kind is."""
     return Alarm(kind, KINDS[kind].severity, first_step, evidence, layers, ranks)
+
+
+def alarm_by(kind: str, first_step: int, evidence: Evidence) -> Alarm:
+    """An alarm by one statistic since `first_step`: of its layer, or of the whole model."""
+    since = msgspec.structs.replace(evidence, since_step=step_number(first_step))
+    return alarm_of(kind, first_step, (since,), () if evidence.layer is None else (evidence.layer,))

@@ -55,6 +55,13 @@ class Kindred:
         self.slots: NDArray[np.intp] = np.concatenate([each.slots for each in self.kin])
 
 
+def beside(table: SeriesTable, slots: NDArray[np.intp], signal: str) -> NDArray[np.intp]:
+    """The slot of `signal` in the layer of each of `slots`, int [n]; -1 where it has none."""
+    others = table.slots_of((signal,))
+    slot_of = dict(zip(table.slot_layer[others].tolist(), others.tolist(), strict=True))
+    return np.array([slot_of.get(layer, -1) for layer in table.slot_layer[slots].tolist()], np.intp)
+
+
 _known: WeakKeyDictionary[SeriesTable, dict[tuple[str, ...], Kindred]] = WeakKeyDictionary()
 
 

@@ -11,16 +11,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.kin import kindred_of
+from anomaly.monitor.kin import beside, kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
-from anomaly.records import step_number
 from detectors.leaps import EFFECT, SIDE, Leap, Leaps
 from detectors.rows import Row
 
@@ -72,13 +71,10 @@ def _cadence(state: RunState, slots: NDArray[np.intp]) -> float:
 
 def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
     """By how much, log2, each layer's gradient stands above what is usual, and what clipping took of it of late."""
-    table, slab = state.table, state.slab
+    slab, gradients = state.slab, beside(state.table, slots, "grad_norm")
     explained = np.full(len(slots), _clipping(state), np.float32)
-    gradients = [
-        table.slot_of(table.layers[layer], "grad_norm") for layer in table.slot_layer[slots].tolist()
-    ]
-    having = np.flatnonzero([gradient is not None for gradient in gradients])
-    of_having = np.array([gradients[at] for at in having], np.intp)
+    having = np.flatnonzero(gradients >= 0)
+    of_having = gradients[having]
     moved = slab.known(Row.FAST, of_having, 1) - slab.known(Row.LEVEL, of_having, 1)
     explained[having] += np.nan_to_num(moved)
     return explained
@@ -106,13 +102,5 @@ def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], moment: Moment)
     first_step = onset_step(state, round(ago), moment)
     offset = lr_offset(state)
     value = 2.0 ** (leap.level + (offset if math.isfinite(offset) else 0.0))
-    evidence = Evidence(
-        "update_ratio",
-        value,
-        value / 2.0**leap.by,
-        leap.ratio,
-        "leap",
-        layer=layer,
-        since_step=step_number(first_step),
-    )
-    return alarm_of(kind, first_step, (evidence,), () if layer is None else (layer,))
+    evidence = Evidence("update_ratio", value, value / 2.0**leap.by, leap.ratio, "leap", layer=layer)
+    return alarm_by(kind, first_step, evidence)

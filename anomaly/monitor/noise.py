@@ -7,14 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.unsteady import SAMPLES, Unsteady
 
 GRADIENTS = ("grad_norm",)
@@ -53,7 +52,5 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     reading = state.slab.describe(slot)
     first_step = onset_step(state, SAMPLES // 2, moment)
     value = reading.value if math.isfinite(reading.value) else reading.expected
-    evidence = Evidence(
-        "grad_norm", value, reading.expected, ratio, "noise", layer=layer, since_step=step_number(first_step)
-    )
-    return [alarm_of("gradient_noise", first_step, (evidence,), (layer,))]
+    evidence = Evidence("grad_norm", value, reading.expected, ratio, "noise", layer=layer)
+    return [alarm_by("gradient_noise", first_step, evidence)]

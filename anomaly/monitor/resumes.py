@@ -11,6 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.history import RESUME_READINGS
+from anomaly.monitor.kin import beside
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number
 from detectors.rows import Row
@@ -137,15 +138,12 @@ def _follows_gradients(state: RunState, slots: NDArray[np.intp], moved: NDArray[
 
     With a state a step is of many gradients, and without it of the last one, however large that is.
     """
-    table = state.table
-    gradients = table.slots_of(("grad_norm",))
-    gradient_of = dict(zip(table.slot_layer[gradients].tolist(), gradients.tolist(), strict=True))
-    pairs = [(at, gradient_of.get(layer, -1)) for at, layer in enumerate(table.slot_layer[slots].tolist())]
-    both = [(at, slot) for at, slot in pairs if slot >= 0 and state.slab.z[slot] != 0]
-    if not both:
+    gradients = beside(state.table, slots, "grad_norm")
+    at = np.flatnonzero((gradients >= 0) & (state.slab.z[gradients] != 0))
+    if not len(at):
         return False
-    at, of = (np.array(each, np.intp) for each in zip(*both, strict=True))
-    return bool(-UPDATE_FALL < float(np.median(moved[at] - _moved(state, of))) < UPDATE_RISE)
+    apart = moved[at] - _moved(state, gradients[at])
+    return bool(-UPDATE_FALL < float(np.median(apart)) < UPDATE_RISE)
 
 
 def _updates_alarm(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -14,7 +14,6 @@ from anomaly.monitor.kin import Kin, kindred_of
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.rows import Row
 from detectors.stray import LEAST, stray
 
@@ -86,6 +85,5 @@ def _judged(
         ratio,
         "stray",
         layer=layer,
-        since_step=step_number(first_step),
     )
-    return [alarm_of(kind, first_step, (evidence,), (layer,))]
+    return [alarm_by(kind, first_step, evidence)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.rows import Row
 from detectors.swelling import PIECES, swelling
 
@@ -42,13 +41,5 @@ def swelling_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     layer = state.table.layer_name(int(slots[found.series])) or ""
     value = 2.0 ** float(levels[-1, found.series])
     first_step = onset_step(state, PIECES * since, moment)
-    evidence = Evidence(
-        "weight_norm",
-        value,
-        value / 2.0**found.grown,
-        ratio,
-        "swelling",
-        layer=layer,
-        since_step=step_number(first_step),
-    )
-    return [alarm_of("weight_blowup", first_step, (evidence,), (layer,))]
+    evidence = Evidence("weight_norm", value, value / 2.0**found.grown, ratio, "swelling", layer=layer)
+    return [alarm_by("weight_blowup", first_step, evidence)]
