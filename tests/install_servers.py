@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.repository import REPOSITORY
+
 POM = REPOSITORY / "tests" / "kafka-pom.xml"
 OLDEST_JAVA = 17
 PACKAGES = {

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from anomaly.incidents.action_book import ActionBook
 from anomaly.incidents.transition import Transition
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.entry import Entry
 from anomaly.notify.links import Links
+from anomaly.notify.metrics import NotifierMetrics
 from anomaly.notify.routing import Routes
 
 Picture = Callable[[Transition], Awaitable[bytes | None]]

@@ -19,8 +19,8 @@ from anomaly.errors import KafkaUnreachableError, PreflightError, SettingsError
 from anomaly.exit_codes import ExitCode
 from anomaly.health import Health, HealthServer, process_registry, warn_if_exposed
 from anomaly.logs import set_up_log
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.decide import Reason
+from anomaly.notify.metrics import NotifierMetrics
 from anomaly.notify.pulse import LeaseLostError
 from anomaly.notify.service import Notifier
 from anomaly.settings import Settings

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 from anomaly.health import Health
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.actions import Actions
 from anomaly.notify.courier import Mailbox
 from anomaly.notify.desk import Desk
@@ -20,6 +19,7 @@ from anomaly.notify.http import Http
 from anomaly.notify.lane import Lane
 from anomaly.notify.ledger import Ledger
 from anomaly.notify.links import links_of
+from anomaly.notify.metrics import NotifierMetrics
 from anomaly.notify.office import Office
 from anomaly.notify.preflight import Found, preflight
 from anomaly.notify.pulse import Pulse

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from anomaly.errors import AnomalyError
 from anomaly.health import Health
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.decide import Reason
+from anomaly.notify.metrics import NotifierMetrics
 from anomaly.notify.service import Notifier
 from anomaly.settings import Settings
 

@@ -20,7 +20,7 @@ from tests.chaos.clusters import ProxiedKafka
 from tests.chaos.scenario import Scenario, draw
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Verdict, judge
-from tests.install_servers import REPOSITORY
+from tests.repository import REPOSITORY
 from tests.worker.topic_tools import Client
 
 RESULTS = REPOSITORY / ".cache" / "chaos"

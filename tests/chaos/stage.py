@@ -23,7 +23,8 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.proxy import Mode
 from tests.chaos.scenario import PlannedFault, ProducerPlan, Scenario
 from tests.install_servers import faketime
-from tests.worker.processes import ROOT, WorkerProcess, eventually
+from tests.repository import REPOSITORY
+from tests.worker.processes import WorkerProcess, eventually
 
 START_SECONDS = 90.0
 SETTLE_SECONDS = 120.0
@@ -61,7 +62,7 @@ class ProducerProcess:
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=REPOSITORY
             )
         self.starts += 1
 

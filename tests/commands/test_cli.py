@@ -13,20 +13,10 @@ from pathlib import Path
 import pytest
 
 from anomaly.cli import main
+from tests.commands.started import start
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 CLOSED = "127.0.0.1:1"
-
-
-def start(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "anomaly", *map(str, arguments)],
-        cwd=REPOSITORY,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
 
 
 def test_no_command_is_wrong_usage_and_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,11 @@ import pytest
 from anomaly.monitor import PartitionMonitor, snapshot
 from anomaly.topics import Topics
 from tests.commands import topics
-from tests.commands.test_cli import REPOSITORY
 from tests.commands.transitions import transition
 from tests.conftest import Kafka
 from tests.fuzz.names import HOSTILE, INVISIBLE, TERMINAL
 from tests.monitor.logs import Record, healthy
+from tests.repository import REPOSITORY
 
 NAME = "".join(HOSTILE) + "[/red]end"
 OBEYED = tuple(each.encode() for each in (*TERMINAL, *INVISIBLE))

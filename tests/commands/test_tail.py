@@ -10,7 +10,7 @@ from anomaly.commands.tail import Seen
 from anomaly.incidents.transition import Severity, Status
 from anomaly.topics import PREFLIGHT_KEY
 from tests.commands import topics
-from tests.commands.test_cli import start
+from tests.commands.started import start
 from tests.commands.transitions import transition
 from tests.conftest import Kafka
 

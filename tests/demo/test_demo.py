@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_cli import REPOSITORY
-from tests.test_project import command, python_without
+from tests.installs import command, python_without
+from tests.repository import REPOSITORY
 
 
 class Demo:

@@ -14,9 +14,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from anomaly.broker import HOST, free_port
 from anomaly.settings_sources import load
 from tests.conftest import available
-from tests.deploy.files import DEPLOY, ROOT, read_yaml
+from tests.deploy.files import DEPLOY, read_yaml
 from tests.install_servers import docker_compose
 from tests.kafka_servers import ApacheKafka
+from tests.repository import REPOSITORY
 
 COMPOSE = read_yaml(DEPLOY / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -116,7 +117,7 @@ def published() -> dict[int, tuple[str, int]]:
 def test_published_ports_lead_to_something_and_are_those_that_are_written_above_and_in_the_guide() -> None:
     assert all(port in LISTENS[name] for name, port in published().values())
     head = (DEPLOY / "compose.yaml").read_text("utf-8").partition("x-anomaly")[0]
-    guide = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    guide = (REPOSITORY / "docs" / "deploy.md").read_text("utf-8")
     for text in (head, guide):
         assert {int(port) for port in re.findall(r"localhost:(\d+)", text)} == published().keys()
 
@@ -151,7 +152,7 @@ def test_what_the_image_copies_exists_and_is_let_through() -> None:
     for line in re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, re.MULTILINE):
         copied |= set(line.split()[:-1])
     assert copied == let_through
-    assert [each for each in copied if not (ROOT / each).exists()] == []
+    assert [each for each in copied if not (REPOSITORY / each).exists()] == []
     assert "*" in ignored
     assert not any(fnmatch.fnmatch(".venv", each) for each in let_through)
 
@@ -159,7 +160,7 @@ def test_what_the_image_copies_exists_and_is_let_through() -> None:
 def test_the_image_installs_extras_that_exist() -> None:
     named = re.search(r'pip install --no-cache-dir "\.\[([\w,]+)\]"', DOCKERFILE)
     assert named is not None
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     assert set(named[1].split(",")) <= project["optional-dependencies"].keys()
 
 

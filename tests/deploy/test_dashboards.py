@@ -18,7 +18,7 @@ import pytest
 from anomaly.notify.links import Links
 from deploy.grafana.__main__ import FOLDER, dashboards
 from tests.conftest import available
-from tests.deploy.files import DEPLOY, read_yaml
+from tests.deploy.files import DEPLOY, read_yaml, scrape_config
 from tests.deploy.trainings import FAULTY, HEALTHY, SILENT, Trainings
 from tests.install_servers import alertmanager, prometheus
 from tests.kafka_servers import ApacheKafka
@@ -132,19 +132,6 @@ type = "alertmanager"
 urls = ["{alerts.url}"]
 """)
     return NotifierProcess(folder)
-
-
-def scrape_config(folder: Path, addresses: dict[str, str]) -> Path:
-    """The shipped configuration, with where the servers of this test are, and ten times as fast."""
-    text = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
-    text["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    text["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in text["rule_files"]]
-    for job in (*text["alerting"]["alertmanagers"], *text["scrape_configs"]):
-        for group in job["static_configs"]:
-            group["targets"] = [addresses[each] for each in group["targets"] if each in addresses]
-    path = folder / "prometheus.yml"
-    path.write_text(json.dumps(text))
-    return path
 
 
 def wait_for_all(server: Prometheus) -> None:

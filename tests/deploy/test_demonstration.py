@@ -18,9 +18,10 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from anomaly.broker import HOST, free_port
 from tests.conftest import Kafka, available
-from tests.deploy.files import DEPLOY, ROOT
+from tests.deploy.files import DEPLOY
 from tests.install_servers import alertmanager
 from tests.monitoring_servers import Alertmanager
+from tests.repository import REPOSITORY
 from tests.worker.processes import NotifierProcess, WorkerProcess, eventually
 
 LONG = 180.0
@@ -97,7 +98,7 @@ def run_of(mail: EmailMessage) -> str:
 def job(kafka: Kafka, *flags: str) -> None:
     """The training job, as the container runs it."""
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(REPOSITORY),
         "ANOMALY_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "ANOMALY_TOPIC_PREFIX": kafka.prefix,
     }

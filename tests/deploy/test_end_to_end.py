@@ -19,8 +19,8 @@ from torch import nn
 
 from anomaly.torch import Watch, watch
 from tests.conftest import available
+from tests.deploy.files import scrape_config
 from tests.deploy.office import Office
-from tests.deploy.test_dashboards import scrape_config
 from tests.install_servers import prometheus
 from tests.kafka_servers import ApacheKafka
 from tests.monitoring_servers import Prometheus

@@ -10,10 +10,12 @@ from typing import Any
 import prometheus_client
 import pytest
 
-from anomaly.metrics import NotifierMetrics, WorkerMetrics
+from anomaly.metrics import WorkerMetrics
 from anomaly.notify.decide import Reason
-from tests.deploy.files import DEPLOY, ROOT, read_yaml, rules
+from anomaly.notify.metrics import NotifierMetrics
+from tests.deploy.files import DEPLOY, read_yaml, rules
 from tests.install_servers import command
+from tests.repository import REPOSITORY
 
 ALERTS = {rule["alert"]: rule for rule in rules("alerts")}
 RECORDED = {rule["record"]: rule["expr"] for rule in rules("recording")}
@@ -75,7 +77,7 @@ def test_an_alert_names_a_symptom_says_what_to_do_and_where_to_read_on(name: str
     assert "{{" not in rule["annotations"]["summary"]  # static: a text that changes is another alert
     path, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor == name.lower()
-    sections = (ROOT / path).read_text("utf-8").split("\n## ")
+    sections = (REPOSITORY / path).read_text("utf-8").split("\n## ")
     (section,) = [each for each in sections if each.startswith(f"{name}\n")]
     assert re.findall(r"^\*\*(\w+)\.\*\*", section, re.MULTILINE) == [
         "Meaning", "Impact", "Diagnosis", "Mitigation",
@@ -83,7 +85,7 @@ def test_an_alert_names_a_symptom_says_what_to_do_and_where_to_read_on(name: str
 
 
 def test_the_runbooks_are_of_alerts_that_exist() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
     assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == list(ALERTS)
 
 

@@ -164,3 +164,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         threading.Event().wait(0.005)
+
+
+def in_first_order(numbers: list[int]) -> list[int]:
+    """Without what came before, as every reader drops it."""
+    highest = -1
+    kept = []
+    for number in numbers:
+        if number > highest:
+            kept.append(number)
+            highest = number
+    return kept

@@ -19,8 +19,7 @@ from anomaly.broker import DevelopmentBroker, free_port
 from anomaly.producer import Pacing
 from anomaly.topics import Topics, home_partition
 from tests.conftest import Kafka
-from tests.hook.recording import read, sequences, wait_until
-from tests.hook.test_producer import in_first_order
+from tests.hook.recording import in_first_order, read, sequences, wait_until
 from tests.kafka_servers import ApacheKafka
 
 SOON = Pacing(look=0.01, acknowledgement=5.0, first_backoff=0.05, longest_backoff=0.2, closing_backoff=0.05)

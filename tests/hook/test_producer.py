@@ -10,18 +10,7 @@ from hypothesis import strategies as st
 
 from anomaly.errors import Reason, RecordError
 from anomaly.producer import Pacing
-from tests.hook.recording import Broker, read, sequences, telemetry
-
-
-def in_first_order(numbers: list[int]) -> list[int]:
-    """Without what came before, as every reader drops it."""
-    highest = -1
-    kept = []
-    for number in numbers:
-        if number > highest:
-            kept.append(number)
-            highest = number
-    return kept
+from tests.hook.recording import Broker, in_first_order, read, sequences, telemetry
 
 
 @settings(max_examples=25, deadline=None)

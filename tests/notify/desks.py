@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from anomaly.incidents.action_book import ActionBook
 from anomaly.incidents.transition import Transition
-from anomaly.metrics import NotifierMetrics
 from anomaly.notify.courier import Mailbox
 from anomaly.notify.decide import Reason
 from anomaly.notify.delivery import Delivery
 from anomaly.notify.desk import Desk
 from anomaly.notify.entry import Entry, decode_entry
 from anomaly.notify.links import Links
+from anomaly.notify.metrics import NotifierMetrics
 from anomaly.notify.office import Office
 from anomaly.notify.routing import Routes
 from anomaly.settings_receivers import WebhookSpec

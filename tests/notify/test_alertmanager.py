@@ -1,44 +1,26 @@
-"""Against a real Alertmanager, and against servers that fail where a real one would have to be made to."""
+"""Pages at a real Alertmanager."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from anomaly.incidents.transition import Severity, Status
-from anomaly.notify.delivery import Delivery, DeliveryError, Event
-from anomaly.notify.http import Http
-from anomaly.notify.receivers.alertmanager import ENDS_AFTER_SECONDS, Alertmanager
-from anomaly.settings_receivers import AlertmanagerSpec
+from anomaly.notify.delivery import Event
+from anomaly.notify.receivers.alertmanager import ENDS_AFTER_SECONDS
 from tests.conftest import available
 from tests.install_servers import alertmanager
 from tests.monitoring_servers import Alertmanager as RealAlertmanager
 from tests.monitoring_servers import RecordingWebhook
-from tests.notify.deliveries import LINKS, secret_file, spec, told, told_storm, trial
+from tests.notify.alertmanagers import CONFIG, pages, send
+from tests.notify.deliveries import told, told_storm, trial
 from tests.notify.pages import HOSTILE, nan_gradient, resolved, silent_runs
-from tests.notify.recording_server import recording, says
 from tests.worker.processes import eventually
-
-CONFIG = """
-route:
-  receiver: record
-  group_by: [incident, severity]
-  group_wait: 0s
-  group_interval: 1s
-receivers:
-  - name: record
-    webhook_configs: [{url: "%s/page", send_resolved: true}]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -59,47 +41,8 @@ def real(
         yield server
 
 
-def send(
-    urls: list[str],
-    *deliveries: Delivery,
-    clock: Callable[[], float] = time.time,
-    refresh: bool = False,
-    **keys: Any,
-) -> list[str | None]:
-    """Hand these over one after the other, each with the receipt of the one before."""
-
-    async def scenario() -> list[str | None]:
-        made = spec("alertmanager", urls=urls, **keys)
-        assert isinstance(made, AlertmanagerSpec)
-        http = Http(environment={})
-        receiver = Alertmanager(made, http, LINKS, clock)
-        receipts: list[str | None] = []
-        try:
-            if refresh:
-                await receiver.refresh(deliveries)
-                return []
-            for delivery in deliveries:
-                known = receipts[-1] if receipts else delivery.receipt
-                receipts.append(await receiver.deliver(msgspec.structs.replace(delivery, receipt=known)))
-            return receipts
-        finally:
-            await http.close()
-
-    return asyncio.run(scenario())
-
-
 def active(real: RealAlertmanager, incident: str) -> list[dict[str, Any]]:
     return real.alerts(filter=f'incident="{incident}"')
-
-
-def pages(webhook: RecordingWebhook, incident: str) -> list[tuple[str, str]]:
-    """Status and severity of what came for an incident, in order."""
-    return [
-        (alert["status"], alert["labels"]["severity"])
-        for received in webhook.at("/page")
-        for alert in received.body["alerts"]
-        if alert["labels"]["incident"] == incident
-    ]
 
 
 def test_a_page_is_one_alert_with_all_that_a_route_needs(
@@ -231,93 +174,3 @@ def test_a_test_page_says_what_it_is(real: RealAlertmanager) -> None:
     (alert,) = active(real, "test-1")
     assert alert["labels"]["kind"] == "test"
     assert alert["annotations"]["summary"].startswith("[test]")
-
-
-def test_an_escalation_is_one_request() -> None:
-    async def scenario() -> None:
-        async with recording() as server:
-            warning = nan_gradient(severity=Severity.WARNING)
-            escalation = told(Event.ESCALATE, nan_gradient(transition=2), before=Severity.WARNING)
-            await asyncio.to_thread(send, [server.url], told(transition=warning), escalation)
-            assert [len(request.json) for request in server.requests] == [1, 2]
-            old, new = server.requests[1].json
-            assert (old["labels"]["severity"], new["labels"]["severity"]) == ("warning", "critical")
-            assert old["endsAt"] < new["endsAt"]
-            assert {**old["labels"], "severity": "critical"} == new["labels"]
-
-    asyncio.run(scenario())
-
-
-def test_one_alertmanager_of_two_is_enough_and_the_other_is_named_in_a_warning(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def scenario() -> None:
-        async with recording() as good, recording(says(503, "starting")) as bad:
-            await asyncio.to_thread(send, [bad.url, good.url], told())
-            assert len(good.requests) == 1
-            assert f"told again within a minute: {bad.url}" in caplog.text
-            bad.otherwise = says(200)
-            await asyncio.to_thread(send, [bad.url, good.url], told(), refresh=True)
-            assert len(bad.requests[-1].json) == 1
-
-    caplog.set_level(logging.WARNING)
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("statuses", "retriable"), [((503, 503), True), ((400, 503), True), ((400, 400), False), ((429,), True)]
-)
-def test_where_none_took_it_it_is_tried_again_if_one_may_take_it(
-    statuses: tuple[int, ...], retriable: bool
-) -> None:
-    async def scenario() -> None:
-        async with (
-            recording(says(statuses[0], "", {"Retry-After": "9"})) as one,
-            recording(says(statuses[-1])) as two,
-        ):
-            with pytest.raises(DeliveryError) as caught:
-                await asyncio.to_thread(send, [one.url, two.url], told())
-            assert caught.value.retriable == retriable
-            assert caught.value.retry_after_seconds == 9
-
-    asyncio.run(scenario())
-
-
-def test_a_request_that_fails_does_not_keep_the_rest_of_a_refresh_back() -> None:
-    async def scenario() -> None:
-        async with recording() as server:
-            server.answers = [says(400, "one of them is odd")]
-            with pytest.raises(DeliveryError, match="one of them is odd"):
-                await asyncio.to_thread(
-                    send, [server.url], *(told(transition=one) for one in silent_runs(450)), refresh=True
-                )
-            assert [len(request.json) for request in server.requests] == [200, 200, 50]
-
-    asyncio.run(scenario())
-
-
-def test_it_logs_in_where_a_name_is_given_and_keeps_the_password_to_itself(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with recording(says(401, "hunter22-hunter22 is wrong")) as server:
-            with pytest.raises(DeliveryError) as caught:
-                await asyncio.to_thread(
-                    send, [server.url], told(), username="ana",
-                    password_file=secret_file(tmp_path, "hunter22-hunter22\n"),
-                )  # fmt: skip
-            sent = server.requests[0].headers["Authorization"].removeprefix("Basic ")
-            assert base64.b64decode(sent) == b"ana:hunter22-hunter22"
-            assert "hunter22" not in str(caught.value)
-
-    asyncio.run(scenario())
-
-
-def test_a_receipt_that_is_none_of_its_own_is_not_used() -> None:
-    async def scenario() -> None:
-        async with recording() as server:
-            for receipt in ("C012:1.2", "[1]", json.dumps({"incident": "another"})):
-                await asyncio.to_thread(send, [server.url], told(receipt=receipt))
-            assert {request.json[0]["labels"]["incident"] for request in server.requests} == {
-                "3a537a06ea04a673"
-            }
-
-    asyncio.run(scenario())

@@ -13,8 +13,8 @@ from anomaly.settings import Settings
 from anomaly.settings_receivers import TYPES
 from anomaly.settings_sources import load
 from tests.notify.pages import nan_gradient
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "notify.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 RUNBOOKS = "https://github.com/lab/training-anomaly/blob/main/docs/runbooks"

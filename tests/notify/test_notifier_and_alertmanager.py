@@ -14,8 +14,8 @@ from anomaly.incidents.transition import Severity
 from tests.conftest import Kafka, available
 from tests.install_servers import alertmanager
 from tests.monitoring_servers import Alertmanager, RecordingWebhook
+from tests.notify.alertmanagers import CONFIG, pages
 from tests.notify.stage import Stage, incident, over, until
-from tests.notify.test_alertmanager import CONFIG, pages
 
 pytestmark = pytest.mark.kafka("apache")
 COUNT = 30

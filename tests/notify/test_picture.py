@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +18,7 @@ from anomaly.notify.picture_strip import COLOURS, ratios
 from anomaly.notify.strips import Strip
 from anomaly.notify.window import Curve, Window
 from tests.commands.transitions import transition
+from tests.repository import REPOSITORY
 
 STEPS = np.arange(41_100.0, 41_180.0)
 ONSET = 60
@@ -140,5 +140,5 @@ def test_every_kind_has_a_title_that_fits() -> None:
 
 
 def test_the_samples_in_the_documentation_are_pictures() -> None:
-    for path in (Path(__file__).parents[2] / "docs" / "pictures").glob("*.png"):
+    for path in (REPOSITORY / "docs" / "pictures").glob("*.png"):
         assert pixels(path.read_bytes()).shape[1] >= 360

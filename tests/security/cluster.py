@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
@@ -30,6 +31,10 @@ from anomaly.connection import Connection
 from tests.kafka_servers import ApacheKafka
 from tests.security.certificates import ELSEWHERE, Authority
 
+LEAVES_CONNECTIONS = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("connections_left"),
+]
 LISTENERS = {
     "LOGIN": "SASL_SSL",  # SCRAM-SHA-512, PLAIN, OAUTHBEARER
     "BRIEF": "SASL_SSL",  # the same, but a connection that is not logged in anew ends after some seconds

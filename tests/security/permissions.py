@@ -1,11 +1,21 @@
-"""The ACLs that docs/security.md lists, as the tests grant them."""
+"""The ACLs that docs/security.md lists, as the tests grant them; topics as an administrator makes them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+
 from confluent_kafka.admin import AclOperation
 
+from anomaly.settings import Settings
 from anomaly.topics import Topics
-from tests.security.cluster import Allowed, group, topic
+from anomaly.worker.preflight import preflight
+from tests.security.cluster import Allowed, SecureKafka, group, topic
+from tests.security.logins import settings_of
+from tests.worker.topic_tools import Client, Record
+
+PARTITIONS = 2
 
 
 def of_hook(topics: Topics) -> list[Allowed]:
@@ -45,3 +55,30 @@ def of_notifier(topics: Topics, receiver: str) -> dict[str, list[Allowed]]:
         "notifications WRITE": topic(topics.notifications, write),
         "group READ": group(topics.notify_group(receiver), read),
     }
+
+
+def made(secure: SecureKafka, topics: Topics) -> Topics:
+    """Make the topics as an administrator would."""
+    settings = Settings(
+        bootstrap_servers=secure.bootstrap_servers, topic_prefix=topics.prefix, partitions=PARTITIONS
+    )
+    assert asyncio.run(preflight(settings)) == PARTITIONS
+    return topics
+
+
+def settings_for(secure: SecureKafka, topics: Topics, password: str) -> Settings:
+    """A worker that logs in under the name of the topics' prefix."""
+    connection = secure.connection(sasl_username=topics.prefix, sasl_password=password)
+    return replace(settings_of(connection), topic_prefix=topics.prefix, partitions=PARTITIONS)
+
+
+def keys(client: Client, name: str) -> list[bytes]:
+    return [record.key for records in everything(client, name) for record in records]
+
+
+def values(client: Client, name: str) -> list[bytes]:
+    return [record.value for records in everything(client, name) for record in records]
+
+
+def everything(client: Client, name: str) -> Collection[list[Record]]:
+    return asyncio.run(client.read(name, PARTITIONS)).values()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,8 @@ from anomaly.connection import Connection
 from anomaly.producer import Pacing
 from anomaly.topics import Topics
 from tests.hook.recording import read, wait_until
-from tests.security.cluster import SecureKafka, token
-from tests.security.permissions import of_hook, of_worker
-from tests.security.test_permissions import everything, keys, made
+from tests.security.cluster import LEAVES_CONNECTIONS, SecureKafka, token
+from tests.security.permissions import everything, keys, made, of_hook, of_worker
 from tests.worker.processes import WorkerProcess, eventually
 from tests.worker.topic_tools import Client, step
 
@@ -28,15 +25,7 @@ CERTIFICATE_SECONDS = 15.0
 TOKEN_SECONDS = 10.0
 
 
-# aiokafka leaves a connection that the broker ended to the garbage collector, which closes it with a warning.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """That garbage goes with its own test, and not in the next one."""
-    yield
-    gc.collect()
+pytestmark = LEAVES_CONNECTIONS
 
 
 def write_anew(path: Path, text: str) -> None:

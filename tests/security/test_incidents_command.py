@@ -11,8 +11,8 @@ from anomaly.cli import main
 from anomaly.topics import Topics
 from tests.commands.transitions import transition
 from tests.security.cluster import SecureKafka, topic
-from tests.security.test_permissions import made
-from tests.security.test_refusals import environment_and_flags
+from tests.security.logins import environment_and_flags
+from tests.security.permissions import made
 from tests.worker.topic_tools import Client
 
 

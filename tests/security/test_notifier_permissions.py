@@ -12,8 +12,7 @@ from anomaly.notify.preflight import preflight
 from anomaly.settings import Settings
 from anomaly.topics import Topics
 from tests.security.cluster import SecureKafka, group, topic
-from tests.security.permissions import of_notifier
-from tests.security.test_permissions import PARTITIONS, settings_for
+from tests.security.permissions import PARTITIONS, of_notifier, settings_for
 
 RECEIVER = "on-call"
 

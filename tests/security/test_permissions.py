@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,28 +21,21 @@ from anomaly.topics import Topics
 from anomaly.worker.preflight import preflight
 from tests.hook.recording import wait_until
 from tests.security.cluster import SecureKafka, group, token, topic
-from tests.security.permissions import of_hook, of_worker, of_worker_that_creates
-from tests.security.test_refusals import environment_and_flags, settings_of
+from tests.security.logins import environment_and_flags
+from tests.security.permissions import (
+    PARTITIONS,
+    keys,
+    made,
+    of_hook,
+    of_worker,
+    of_worker_that_creates,
+    settings_for,
+    values,
+)
 from tests.worker.processes import WorkerProcess, eventually
-from tests.worker.topic_tools import Client, Record, step
+from tests.worker.topic_tools import Client, step
 
-PARTITIONS = 2
 SOON = Pacing(look=0.01, acknowledgement=10.0, first_backoff=0.05, longest_backoff=0.2, closing_backoff=0.05)
-
-
-def made(secure: SecureKafka, topics: Topics) -> Topics:
-    """Make the topics as an administrator would."""
-    settings = Settings(
-        bootstrap_servers=secure.bootstrap_servers, topic_prefix=topics.prefix, partitions=PARTITIONS
-    )
-    assert asyncio.run(preflight(settings)) == PARTITIONS
-    return topics
-
-
-def settings_for(secure: SecureKafka, topics: Topics, password: str) -> Settings:
-    """A worker that logs in under the name of the topics' prefix."""
-    connection = secure.connection(sasl_username=topics.prefix, sasl_password=password)
-    return replace(settings_of(connection), topic_prefix=topics.prefix, partitions=PARTITIONS)
 
 
 def refusal(settings: Settings) -> str:
@@ -204,18 +195,6 @@ def test_a_running_worker_that_loses_a_permission_loses_nothing_and_says_which_w
     (home,) = [partition for partition, records in ends.items() if b"r1" in [one.key for one in records]]
     is_committed = asyncio.run(client.committed(topics, PARTITIONS))[home] > ends[home][-1].offset
     assert not is_committed or b"r1" in keys(client, topics.incidents)
-
-
-def keys(client: Client, name: str) -> list[bytes]:
-    return [record.key for records in everything(client, name) for record in records]
-
-
-def values(client: Client, name: str) -> list[bytes]:
-    return [record.value for records in everything(client, name) for record in records]
-
-
-def everything(client: Client, name: str) -> Collection[list[Record]]:
-    return asyncio.run(client.read(name, PARTITIONS)).values()
 
 
 @pytest.mark.parametrize("command", [("tail",), ("runs", "list")])

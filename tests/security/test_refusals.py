@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,11 @@ from anomaly.connection import Connection
 from anomaly.errors import KafkaUnreachableError, PreflightError
 from anomaly.producer import Pacing
 from anomaly.reading import TopicReader
-from anomaly.settings import Settings
 from anomaly.worker.preflight import preflight
 from tests.hook.recording import wait_until
 from tests.security.certificates import Authority
-from tests.security.cluster import PLAIN_PASSWORD, PLAIN_USER, SecureKafka, token
+from tests.security.cluster import LEAVES_CONNECTIONS, PLAIN_PASSWORD, PLAIN_USER, SecureKafka, token
+from tests.security.logins import environment_and_flags, settings_of
 from tests.worker.processes import WorkerProcess
 
 SECRET = "wrong-password-51c0"
@@ -102,15 +101,9 @@ ROWS = {
 }  # fmt: skip
 
 
-# aiokafka forgets to close a connection whose token was refused; it is closed as garbage, with a warning.
-unclosed = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = LEAVES_CONNECTIONS
 
 
-def settings_of(connection: Connection) -> Settings:
-    return Settings(**{field.name: getattr(connection, field.name) for field in fields(Connection)})
-
-
-@unclosed
 @pytest.mark.parametrize("name", ROWS)
 def test_the_worker_and_the_commands_say_what_is_wrong_and_what_to_do(secure: SecureKafka, name: str) -> None:
     row = ROWS[name]
@@ -127,11 +120,8 @@ def test_the_worker_and_the_commands_say_what_is_wrong_and_what_to_do(secure: Se
         assert row.says in str(caught.value)
         assert connection.bootstrap_servers in str(caught.value)
         assert SECRET not in str(caught.value)
-        del caught
-    gc.collect()
 
 
-@unclosed
 @pytest.mark.parametrize("name", ROWS)
 def test_the_hook_says_it_and_keeps_the_records(
     secure: SecureKafka, name: str, caplog: pytest.LogCaptureFixture
@@ -146,7 +136,6 @@ def test_the_hook_says_it_and_keeps_the_records(
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [(row.hook_says or row.says) in text for text in warnings if "cannot be sent" in text] == [True]
     assert SECRET not in caplog.text
-    gc.collect()
 
 
 @pytest.mark.parametrize(("name", "code"), [("wrong password", 2), ("broker's certificate expired", 69)])
@@ -173,14 +162,6 @@ def test_the_commands_end_with_the_same_exit_codes(
     assert ROWS[name].says in shown.err
     assert "Traceback" not in shown.err
     assert SECRET not in shown.out + shown.err
-
-
-def environment_and_flags(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """`connection` as a person would give it: the password in the environment, the rest as flags."""
-    monkeypatch.setenv("ANOMALY_SASL_PASSWORD", str(connection.sasl_password))
-    given = {field.name: getattr(connection, field.name) for field in fields(Connection)}
-    del given["sasl_password"]
-    return [part for name, text in given.items() if text for part in ("--" + name.replace("_", "-"), text)]
 
 
 def test_every_way_to_log_in_works(secure: SecureKafka) -> None:

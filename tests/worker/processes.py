@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.repository import REPOSITORY
+
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 RESTART_SECONDS = 0.2
@@ -161,7 +162,7 @@ class WorkerProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | self.environment | self.first_environment,
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | self.environment | self.first_environment,
             )
         self.first_environment = {}
 

@@ -11,24 +11,12 @@ from aiokafka import AIOKafkaConsumer
 
 from anomaly.topics import Topics
 from tests.conftest import Kafka
+from tests.worker.forty_runs import PARTITIONS, RUNS, record
 from tests.worker.processes import WorkerProcess, eventually
-from tests.worker.topic_tools import Client, saved_states, step, undisturbed
+from tests.worker.topic_tools import Client, saved_states, undisturbed
 
-PARTITIONS = 4
-RUNS = 40
 CHUNKS = (40, 80, 120)
 """Steps of every run at the end of each chunk; the worker is killed in each but the last."""
-
-
-def record(run: int, at: int) -> tuple[bytes, bytes]:
-    """Quiet, save for faults in every fourth run: NaN in one layer, or a gradient that jumps."""
-    wave = 1 + 0.02 * ((at * 7 + run * 3) % 11)
-    layers = {f"h.{layer}": {"grad_norm": 0.1 * wave * (layer + 1), "act_rms": wave} for layer in range(4)}
-    if run % 8 == 0 and at == 15 + run:
-        layers["h.2"]["grad_norm"] = float("nan")
-    factor = 50.0 if run % 8 == 4 and at >= 60 + run else 1.0
-    name = f"run-{run}"
-    return name.encode(), step(name, at, loss=2.0 * wave, grad_norm_total=wave * factor, layers=layers)
 
 
 async def produce_and_kill(client: Client, topics: Topics, worker: WorkerProcess) -> None:
@@ -84,10 +72,10 @@ def test_after_sigkill_states_and_transitions_are_as_if_nothing_had_happened(
     sent = asyncio.run(client.read(topics.incidents, PARTITIONS))
     expected = Counter(payload for payloads in transitions.values() for payload in payloads)
     assert len(expected) >= RUNS // 4
-    assert Counter(record.value for records in sent.values() for record in records) == expected
+    assert Counter(told.value for records in sent.values() for told in records) == expected
     assert not asyncio.run(client.read(topics.deadletter, PARTITIONS))
     for records in sent.values():
         numbers: dict[str, int] = {}
-        for each in (json.loads(record.value) for record in records):
+        for each in (json.loads(told.value) for told in records):
             assert each["transition"] == numbers.get(each["incident"], -1) + 1
             numbers[each["incident"]] = each["transition"]

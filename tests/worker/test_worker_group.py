@@ -9,8 +9,8 @@ from pathlib import Path
 
 from anomaly.topics import Topics
 from tests.conftest import Kafka
+from tests.worker.forty_runs import PARTITIONS, RUNS, record
 from tests.worker.processes import WorkerProcess, eventually
-from tests.worker.test_worker_faults import PARTITIONS, RUNS, record
 from tests.worker.topic_tools import Client, saved_states, undisturbed
 
 
