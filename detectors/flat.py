@@ -82,6 +82,14 @@ class Flat:
         """Readings learned."""
         return int(self._state[_SEEN])
 
+    @property
+    def first(self) -> float:
+        """The mean of log2 x over the first readings of a run seen from its start; infinite where there are none."""
+        state = self._state
+        if state[_SEEN] < FIRST or state[_OUT] > 0.0 or state[_ORIGIN] > START_STEPS:
+            return math.inf
+        return float(state[_FIRST_SUM]) / FIRST
+
     def since(self, start: bool) -> float:
         """The step since which the loss is flat, for the one ratio or the other."""
         origin, newest = float(self._state[_ORIGIN]), float(self._state[_NEWEST])
@@ -96,7 +104,8 @@ class Flat:
 
     def restart(self) -> None:
         """Steps are repeated, by a run that starts over: only the reading before is no neighbour any more."""
-        self._state[_PREVIOUS] = math.nan
+        if self._state[_SEEN] > 0.0:  # one that knows nothing is not saved, and is to be what it was
+            self._state[_PREVIOUS] = math.nan
 
     def dump(self) -> bytes:
         """The state."""

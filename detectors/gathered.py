@@ -20,7 +20,7 @@ from .rows import (
     Row,
 )  # fmt: skip
 
-__all__ = ["known_of", "last_of", "middle_of", "readings_of"]
+__all__ = ["cadence_of", "known_of", "last_of", "middle_of", "readings_of"]
 
 _TILE = FIELDS * LANES
 _N, _LEVEL, _SCALE, _PREVIOUS, _SUM, _HOLD = (
@@ -80,6 +80,13 @@ def middle_of(state: Any, row: int, slots: Any) -> float:
             n += 1
     middle: float = np.median(known[:n]) if n else np.nan
     return middle
+
+
+@njit(cache=True, error_model="numpy")
+def cadence_of(state: Any, slots: Any, age: int) -> float:
+    """Readings of the run, of `age` readings, for one of `slots` (int [n]), at the most: those learned are counted."""
+    learned = middle_of(state, _N // LANES, slots)
+    return max(1.0, age / learned) if learned > 0.0 else 1.0
 
 
 @njit(cache=True, error_model="numpy")

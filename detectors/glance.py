@@ -36,6 +36,7 @@ class Steps(NamedTuple):
 
     readings: int
     least: float
+    most: float
     rising: int
     """Readings at the end that are each above the one before."""
     last: float
@@ -87,15 +88,16 @@ def _glance(x: Any, newest: int, last: int) -> tuple[int, float, float, float, f
 
 
 @njit(cache=True, error_model="numpy")
-def _steps_of(x: Any) -> tuple[int, float, int, float]:
-    n, before, least, rising = 0, 0.0, 1.0, 0
+def _steps_of(x: Any) -> tuple[int, float, float, int, float]:
+    n, before, least, most, rising = 0, 0.0, 1.0, 1.0, 0
     for i in range(x.size):
         value = np.float64(x[i])
         if not (value > 0.0 and math.isfinite(value)):
             continue
         if n > 0:
             least = min(least, value / before)
+            most = max(most, value / before)
             rising = rising + 1 if value > before else 0
         before = value
         n += 1
-    return n, least, rising, before
+    return n, least, most, rising, before

@@ -1,7 +1,8 @@
 """The judge of one tile: 16 slots, both charts, one pass; compiled by numba.
 
-Shift found: `spike`, a jump that lasts three readings, at the third; `shift`, a level that moved or drifts away,
-about (h + 1.2) / (d - k) readings after a jump by d deviations.  Lone outliers are no alarm; `z` shows them.
+Shift found: `spike`, a jump that lasts three readings (two, where they are rare), at the last; `shift`, a level that
+moved or drifts away, about (h + 1.2) / (d - k) readings after a jump by d deviations.  Lone outliers are no alarm; `z`
+shows them.
 
 Formula, per slot, letters as in the code; judge first, learn after:
 
@@ -9,11 +10,13 @@ Formula, per slot, letters as in the code; judge first, learn after:
     white  = (z - r z') / sqrt(1 - r^2)               z' the z before; r from how often two follow on one side (echo)
     spike  = m / (max(design, 1.5 tail) c)            least = the smallest |z| of three readings on one side, and
                                                       m = max(min(least, |white|), min(least / 2, 1.5 |white|));
-                                                      60 deviations (or 1.5 tail) are enough after 16 readings
+                                                      60 deviations (or 1.5 tail) are enough after 16 readings;
+                                                      two readings are, once n is 20, where `steps` is not 1
     sum    = CUSUM of white within +-4, slack k       one signed sum: on falling below 0 it begins downwards
     shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 3 + r + 3.5 r^2) deviations s)
     c      = evidence (1 + 20 / (n + 8))              s = c e
-    e      = 1 + (100 / (age + 8))^2                   age: readings of the run; runs drift most after their start
+    e      = 1 + (100 / (age steps + 8))^2             age: readings of the run; runs drift most after their start
+    steps  = those of a reading, where they are many; else 1, and for shares, which jump from nothing
     departure = fast - level - slope, on the side of the sum; no shift while the sum is older than 1.5 n readings
     effect = the profile's, times e, and times 2 once the sum is 60 readings old: what moves slowly may go further.
              For a spike that is sudden, the sum at most 8 readings old, without e; upwards half way to `among`
@@ -42,7 +45,8 @@ No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.
 constant distances between rows, and there are only four arrays: what lets LLVM vectorise it.  The slices are taken
 within, and what is told of the tiles is gathered lane by lane: a loop over 16 lanes alone is not vectorised, and a
 slice that is handed on is counted twice.  Tiles of equal constants share them (`patterns`), so that they stay in the
-first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py.
+first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py
+(stretch.py, which holds it too, looks at all it is compiled from).
 """
 
 from __future__ import annotations
@@ -130,6 +134,8 @@ def _judge_tile(
     evidence: Any,
     offset: Any,
     run_age: Any,
+    steps: Any,
+    rare: Any,
 ) -> None:
     state, work = all_state[t * _TILE : (t + 1) * _TILE], pads[t * _PAD : (t + 1) * _PAD]
     knobs = all_knobs[pattern * _KNOBS : (pattern + 1) * _KNOBS]
@@ -166,7 +172,8 @@ def _judge_tile(
         soft = _ONE + _CAUTION * recent
         caution = evidence * soft
         oldest = most(n, run_age)
-        young = _ONE / (oldest + _EIGHT)
+        many = rare & (not logit)
+        young = _ONE / (oldest * (steps if many else _ONE) + _EIGHT)
         early = _ONE + _UNSETTLED * young * young
         ready = live & (n >= knobs[_K_WARM + i])
         slow = least(most((state[_AGE + i] - _QUICK) * _PER_SLOWER, _ZERO), _ONE)
@@ -178,6 +185,7 @@ def _judge_tile(
         white = (z - echo * previous) * (_ONE / np.sqrt(_ONE - echo * echo))
         pair = least(abs(z), abs(previous)) if z * previous > _ZERO else _ZERO
         m = least(abs(z), abs(lasting)) if z * lasting > _ZERO else _ZERO
+        m = pair if many & (n >= _EARLY) else m
         fresh_part = abs(white) if z * white > _ZERO else _ZERO
         m = most(least(m, fresh_part), least(_HALF * m, _ONE_AND_HALF * fresh_part))
         tail = state[_TAIL + i]
@@ -301,16 +309,27 @@ def _judge_tile(
 
 @njit(cache=True, error_model="numpy")
 def judge_tiles(
-    state: Any, knobs: Any, patterns: Any, x: Any, pads: Any, told: Any, evidence: Any, offset: Any, age: Any
+    state: Any,
+    knobs: Any,
+    patterns: Any,
+    x: Any,
+    pads: Any,
+    told: Any,
+    evidence: Any,
+    offset: Any,
+    age: Any,
+    steps: Any,
+    rare: Any,
 ) -> Any:
     """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
 
     state: flat [tiles * 256].  knobs: flat, 304 for each different tile.  patterns: int32 [tiles], which of those a
     tile has.  x: [n], the record.  pads: flat [tiles * 80 or more], of each tile five rows: the record is copied to
-    the first; z, spike, shift and small are written to the others.  told: flat [5 * 16], worked in.  evidence, offset
-    and age are rounded to float32.
+    the first; z, spike, shift and small are written to the others.  told: flat [5 * 16], worked in.  evidence, offset,
+    age and steps are rounded to float32.  rare: bool, whether a reading stands for many steps.
     """
     evidence_32, offset_32, age_32 = F(evidence), F(offset), F(age)
+    steps_32 = F(steps)
     told[:] = _ZERO
     full = x.size // _W
     for t in range(full):
@@ -321,7 +340,7 @@ def judge_tiles(
     for i in range(x.size - full * _W):
         pads[full * _PAD + i] = x[full * _W + i]
     for t in range(patterns.size):
-        _judge_tile(state, knobs, pads, told, t, patterns[t], evidence_32, offset_32, age_32)
+        _judge_tile(state, knobs, pads, told, t, patterns[t], evidence_32, offset_32, age_32, steps_32, rare)
     nonfinite, zero, suspected, negative, worst = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
     for i in range(_W):
         worst = most(worst, told[_WORST + i])

@@ -12,7 +12,7 @@ Formula, for a window of w = log2 of the last readings, k the last `lasting` of 
     still    for each lag from 1 to LAGS, d_i = |w_i - 2 w_(i - lag) + w_(i - 2 lag)|
              s = the MOST_STILLth of the last 10 d;  t = the least of the median d, and of the medians of each 8 of
              those of lag 1, over the readings before the last 10 + 2 lag and the LATE before these
-             died = log2(t / s);  ratio = the largest died / DIED
+             died = log2(t / s);  ratio = the largest died / DIED, where the d before changed sides as often as not
 
 A ratio of 1 or more is an alarm.  Knobs: `level` in deviations, from the budget.  False alarms:
 tests/detectors/test_quiet.py.  Sibling: bumps.py upwards.  Source: a Hampel filter; the variance of differences.
@@ -116,11 +116,22 @@ def _still(x: Any) -> tuple[float, int]:
         if now > most:
             continue
         usual = _usual(w[: w.size - readings - LATE], lag)
-        if usual > _TINY:
+        if usual > _TINY and _jagged(w[: w.size - readings - LATE]):
             ratio = math.log2(usual / max(now, _TINY)) / DIED
             if ratio > best:
                 best, since = ratio, readings
     return best, since
+
+
+@njit(cache=True, error_model="numpy")
+def _jagged(w: Any) -> bool:
+    """Whether the loss had noise that can die: its bends change their side as often as not. A smooth fall's do not."""
+    bends = w[2:] - 2.0 * w[1:-1] + w[:-2]
+    turns = 0
+    for at in range(1, bends.size):
+        turns += bends[at] * bends[at - 1] < 0.0
+    jagged: bool = 2 * turns >= bends.size - 1
+    return jagged
 
 
 @njit(cache=True, error_model="numpy")

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .constants import constants_of, design_shift
-from .gathered import known_of, last_of, middle_of, readings_of
+from .gathered import cadence_of, known_of, last_of, middle_of, readings_of
 from .kernel import judge_tiles
 from .levels import Levels
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
 from .rows import DEVIATION, FAST_RATE, FIELDS, LANES, SUSPECT, Row
 
-__all__ = ["Reading", "Slab"]
+__all__ = ["MOST_STEPS", "SPARSE_STEPS", "Reading", "Slab", "readings_that_last"]
 
+SPARSE_STEPS: Final = 10
+"""Steps a reading from which on two in a row are lasting. One by itself never is, not even of a hundred steps: healthy
+gradients have such."""
+MOST_STEPS: Final = 100.0
+"""Steps that one reading stands for at the most."""
 _ANEW, _RESUMED = 2.0, 50.0
 """Readings that a level is worth, at the most, in a run that begins anew, and in one that goes on."""
+
+
+def readings_that_last(steps: float) -> int:
+    """How many readings in a row are lasting, where one stands for so many steps."""
+    return 2 if steps >= SPARSE_STEPS else 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +105,22 @@ class Slab:
         self.levels = levels
         self._adopt(self.profiles)
 
-    def judge(self, x: NDArray[np.float32], evidence: float = 1.0, offset: float = 0.0, age: int = 0) -> int:
+    def judge(
+        self,
+        x: NDArray[np.float32],
+        evidence: float = 1.0,
+        offset: float = 0.0,
+        age: int = 0,
+        steps: float = 1.0,
+    ) -> int:
         """Judge one record, then learn it; returns the Flag bits of all slots together.
 
         x: float32 [n], raw; the bits NOT_MEASURED leave a slot's state alone, as does any other NaN or infinity.
         evidence: factor on all alarm levels (2.0 = twice the evidence; effects stay as they are).
         offset: log2(learning rate), for LOG2_OVER_LR; not finite (a learning rate of 0) = those slots are not
         measured.  age: readings since the run began (anew): a series that is rarer than they is past its first
-        drift the sooner.  ValueError if x has another length.
+        drift the sooner.  steps: that the record stands for: where they are many, two readings last.
+        ValueError if x has another length.
         """
         if x.shape != self.profiles.shape:
             raise ValueError(
@@ -113,9 +132,18 @@ class Slab:
         flags: int
         flags, self.worst = judge_tiles(
             self._state, constants.knobs, constants.patterns, x, PADS.tiles, PADS.told,
-            float(evidence), float(offset), float(age),
+            float(evidence), float(offset), float(age), float(steps), steps >= SPARSE_STEPS,
         )  # fmt: skip
         return flags
+
+    @property
+    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+        """What `kernel.judge_tiles` takes first."""
+        return self._state, self._constants.knobs, self._constants.patterns
+
+    def judged(self, worst: float, offset: float) -> None:
+        """A record was judged from outside (`stretch`), after `PADS.take`."""
+        self.worst, self._offset = worst, offset
 
     def row(self, row: Row) -> NDArray[np.float32]:
         """A copy of one row of state for all slots: float32 [n]."""
@@ -133,11 +161,18 @@ class Slab:
         """
         if not len(slots):
             return np.zeros(0, np.float32)
-        profile = PROFILES[self.profiles[slots[0]]]
-        rates = profile.floor, profile.level_rate, profile.scale_rate
-        suspect = SUSPECT * design_shift(profile, len(self))
-        last: NDArray[np.float32] = last_of(self._state, slots, *rates, suspect)
+        last: NDArray[np.float32] = last_of(self._state, slots, *self.rates(slots))
         return last
+
+    def rates(self, slots: NDArray[np.intp]) -> tuple[float, float, float, float]:
+        """What `last_of` needs to know of these slots (int [n], one at least, of one profile)."""
+        profile = PROFILES[self.profiles[slots[0]]]
+        suspect = SUSPECT * design_shift(profile, len(self))
+        return profile.floor, profile.level_rate, profile.scale_rate, suspect
+
+    def cadence(self, slots: NDArray[np.intp], age: int) -> float:
+        """Readings of the run, of `age`, for one of these slots (int [n]), at the most."""
+        return float(cadence_of(self._state, slots, age))
 
     def middle(self, row: Row, slots: NDArray[np.intp]) -> float:
         """The median of a row of state over those of `slots` (int [n]) that have learned a reading; NaN without any."""

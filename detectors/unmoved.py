@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Unmoved"]
+__all__ = ["Unmoved", "learn_norms", "none_unmoved"]
 
 MOVES: Final = 4
 _MOST: Final = 1 << 14
@@ -47,6 +47,11 @@ class Unmoved:
         return int(self._last.size)
 
     @property
+    def last(self) -> NDArray[np.float32]:
+        """The readings of the check before: float32 [n], NaN where there was none."""
+        return self._last
+
+    @property
     def run(self) -> NDArray[np.int16]:
         """Checks in a row at which nothing moved: int16 [n]."""
         run: NDArray[np.int16] = self._counts[0]
@@ -62,14 +67,10 @@ class Unmoved:
         """How many series have moved often enough to be watched."""
         return int(np.count_nonzero(self._watched))
 
-    def is_calm(self, x: NDArray[np.float32]) -> bool:
-        """Whether of readings x (float32 [n]) none that is watched is the same, and none was."""
-        calm: bool = not self._running and _moves(x, self._last, self._watched)
-        return calm
-
-    def take(self, x: NDArray[np.float32]) -> None:
-        """Learn readings that are calm: as `judge` that counts no moves."""
-        _take(x, self._last)
+    @property
+    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """What `none_unmoved` and `learn_norms` take: the last readings, float32 [n], and who is watched, bool [n]."""
+        return self._last, self._watched
 
     def judge(self, x: NDArray[np.float32], counting: bool = True) -> tuple[NDArray[np.float64], float]:
         """The ratios, float64 [n], and the speed (NaN without any) at readings x, float32 [n]; learns them.
@@ -113,8 +114,8 @@ class Unmoved:
 
 
 @njit(cache=True, error_model="numpy")
-def _moves(x: Any, last: Any, watched: Any) -> bool:
-    """Whether none that is watched is the same."""
+def none_unmoved(x: Any, last: Any, watched: Any) -> bool:
+    """Whether of readings x (float32 [n]) none that is watched is the same."""
     same = False
     for i in range(x.size):
         same |= (x[i] == last[i]) & watched[i]
@@ -122,7 +123,8 @@ def _moves(x: Any, last: Any, watched: Any) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
-def _take(x: Any, last: Any) -> None:
+def learn_norms(x: Any, last: Any) -> None:
+    """Learn readings of which none was the same, before and now: as `Unmoved.judge` that counts no moves."""
     for i in range(x.size):
         if math.isfinite(x[i]):
             last[i] = x[i]

@@ -7,10 +7,8 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +19,9 @@ from anomaly.errors import MissingExtraError
 from anomaly.settings_sources import load
 from anomaly.signals import LAYER_SIGNALS, MODEL_SIGNALS
 from anomaly.topics import Topics
+from tests.installs import command, python_without
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text("utf-8").split()
@@ -38,31 +37,6 @@ HOOK_SIDE = (
     "anomaly", "anomaly.codec", "anomaly.connection", "anomaly.errors", "anomaly.hook", "anomaly.json_records",
     "anomaly.producer", "anomaly.records", "anomaly.sender", "anomaly.settings", "anomaly.signals", "anomaly.topics",
 )  # fmt: skip
-
-
-def python_without(packages: tuple[str, ...], program: str) -> subprocess.CompletedProcess[str]:
-    """Run `program` in an interpreter in which importing one of `packages` fails as if it were not installed."""
-    blocked = f"""\
-        import sys
-        class Blocked:
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in {packages!r}:
-                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-        sys.meta_path.insert(0, Blocked())
-        """
-    program = textwrap.dedent(blocked) + program
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def command(*arguments: str) -> str:
-    return f"from anomaly.cli import main; sys.exit(main({list(arguments)!r}))"
 
 
 def test_the_hook_side_imports_with_nothing_but_the_base_install() -> None:

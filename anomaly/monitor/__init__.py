@@ -6,16 +6,20 @@ Reading order, which is the order of the data:
     monitor     a raw record: decode, home, duplicates, held, parked
     lives       which runs are known, closed, forgotten
     held        what waits for its layout
+    arrivals    a batch: which of its records may be judged together
     apply       a message: slots, admission, attempts
     forks       a run that starts from what its parent knows
     restarts    new, repeated, late, or a rank that starts over
-    series      which value belongs to which slot; numbering: names as numbers; meaning: how its signal is charted;
+    series      which value belongs to which slot; numbering: names as numbers, and how a layout adds to them;
+                meaning: how its signal is charted;
                 objectives: whether the loss is what the run is after
     placing     a layout's values in slot order
-    plain       the short way of a record that says nothing new; stretch: what makes one such
+    plain       the short way of records that say nothing new; stretch: what makes them such;
+                plain_look: with one the run's last readings are due
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
-    charts      the slab's verdicts as alarms; own_series: of series of unknown unit; losses: the slow climb
+    charts      the slab's verdicts as alarms; learning: what moves because the run learns; own_series: of series of
+                unknown unit; losses: the slow climb
     kin         which layers have their like; anchors: where their levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,

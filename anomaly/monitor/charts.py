@@ -18,19 +18,19 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
 from anomaly.monitor.context import other_data_explain
+from anomaly.monitor.learning import SLOW_READINGS, moving_slowly, what_learns
+from anomaly.monitor.losses import is_young
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.own_series import left_its_level
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
-from detectors.glance import hastens
-from detectors.rows import Row
 from detectors.siblings import apart
+from detectors.slab import readings_that_last
 
 LASTING_STEPS = 5
 """A spike that is back within this many optimiser steps is transient."""
-LASTING_READINGS = 3
 OF_LAYERS = "layer_gradient_spike"
 """Three readings of it are enough: a bad batch, which is soon over, moves most layers."""
 GAP_READINGS = 2
@@ -43,11 +43,6 @@ WEAK_SUSPECT = 0.25
 ROUTED_CAUTION = 2.0
 """A part of a mixture of experts gets what its router sends it, and learns by that: it needs twice the evidence."""
 LEARNING_CAUTION = 2.0
-SLOW_READINGS = 10
-VERY_SLOW_READINGS = 60
-"""Gradients that grow for so long harm nobody while the loss does not rise."""
-FALLING, RISEN = 1.5, 1.0
-"""Deviations of the loss's fast mean below its reference, and above."""
 CLIPPED = 0.7
 """Gradients clipped to less than this share of what they usually are make updates smaller, with plain SGD as much."""
 LEFT_BY_CLIPPING = 0.35
@@ -56,8 +51,6 @@ CLIPPING_READINGS = 600
 OF_UNKNOWN_UNIT = ("series_shift", "rl_reward")
 OF_POLICIES = ("rl_kl", "rl_entropy")
 """An autoencoder has a KL, too, and a router an entropy."""
-SPIKE_READINGS = 2
-"""Readings before the one at which the spike chart alarms: the spike began there."""
 
 
 @dataclass(slots=True)
@@ -73,10 +66,10 @@ class Finding:
     """Whether a chart of levels is among them."""
 
 
-def chart_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """Alarms of the record just judged by `state.slab`, those nearest to a cause first."""
+def chart_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
+    """Alarms of the record just judged by `state.slab`, those nearest to a cause first; it stands for `steps`."""
     findings = sorted(_findings(state), key=lambda finding: finding.stage)
-    return [_alarm(state, finding, moment) for finding in findings]
+    return [_alarm(state, finding, moment, steps) for finding in findings]
 
 
 def _findings(state: RunState) -> list[Finding]:
@@ -84,7 +77,7 @@ def _findings(state: RunState) -> list[Finding]:
     spike, shift = slab.spike, slab.shift
     top = np.where(np.abs(spike) >= np.abs(shift), spike, shift)
     small = slab.small.copy()
-    learning = _learning(state, top)
+    learning = what_learns(state, top)
     top[learning] /= LEARNING_CAUTION
     small[learning] /= LEARNING_CAUTION
     outputs = table.output_slots
@@ -93,24 +86,14 @@ def _findings(state: RunState) -> list[Finding]:
     if len(table.routed_slots):
         top[table.routed_slots] /= ROUTED_CAUTION
         small[table.routed_slots] = 0.0
-    if (
-        state.context.lr is None
-    ):  # then a schedule moves all updates, and only one layer's own are anybody's fault
-        updates = table.slots_of(("update_ratio",))
-        top[updates] = 0.0
+    if state.context.lr is None:  # a schedule moves all updates, and only one layer's own are anybody's fault
+        top[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
-    for slot in np.flatnonzero(np.abs(top) >= 1).tolist():
-        meaning = table.meanings[table.slot_signal[slot]]
-        kind = meaning.up if top[slot] > 0 else meaning.down
-        if kind is not None and _matters(state, slot, kind, meaning.least_change):
-            by_kind.setdefault(kind, []).append(slot)
+    _add(state, by_kind, np.flatnonzero(np.abs(top) >= 1).tolist(), top)
     _settle_breadth(state, by_kind)
-    for slot in _alone(state, np.flatnonzero((np.abs(small) >= 1) & (np.abs(top) < 1))):
-        top[slot] = small[slot]
-        meaning = table.meanings[table.slot_signal[slot]]
-        kind = meaning.up if top[slot] > 0 else meaning.down
-        if kind is not None and _matters(state, slot, kind, meaning.least_change):
-            by_kind.setdefault(kind, []).append(slot)
+    alone = _alone(state, np.flatnonzero((np.abs(small) >= 1) & (np.abs(top) < 1)))
+    top[alone] = small[alone]
+    _add(state, by_kind, alone, top)
     findings = []
     for kind, members in by_kind.items():
         slots = np.array(members, np.intp)
@@ -120,31 +103,14 @@ def _findings(state: RunState) -> list[Finding]:
     return findings
 
 
-def _learning(state: RunState, top: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The slots that may have moved because the run learns.
-
-    A run that leaves a plateau, and whose loss falls faster than it did, moves its gradients and activations; the
-    gradients grow long before the loss shows it. Where the loss is not what the run is after, nothing tells when.
-    """
+def _add(state: RunState, by_kind: dict[str, list[int]], slots: list[int], top: NDArray[np.float32]) -> None:
+    """Sort these slots, whose signed ratios are in `top`, by the kind that each speaks for, if it matters."""
     table = state.table
-    if table.contested:
-        return _moving_slowly(state, table.learning_slots, SLOW_READINGS)
-    loss = table.model_slots.get("loss")
-    if loss is None:
-        return np.zeros(0, np.intp)
-    moved = state.slab.moved(loss)
-    if moved < -FALLING or hastens(state.history.of("loss")):
-        return _moving_slowly(state, table.learning_slots, SLOW_READINGS)
-    if moved > RISEN:
-        return np.zeros(0, np.intp)
-    return _moving_slowly(state, table.gradient_slots[top[table.gradient_slots] > 0], VERY_SLOW_READINGS)
-
-
-def _moving_slowly(state: RunState, slots: NDArray[np.intp], readings: int) -> NDArray[np.intp]:
-    """Those of the slots that have been on their way for so many readings of the run, or have just arrived."""
-    ages, learned = state.slab.row(Row.AGE)[slots], state.slab.row(Row.N)[slots]
-    slow: NDArray[np.intp] = slots[(ages == 0) | (ages * max(state.age, 1) >= readings * learned)]
-    return slow
+    for slot in slots:
+        meaning = table.meanings[table.slot_signal[slot]]
+        kind = meaning.up if top[slot] > 0 else meaning.down
+        if kind is not None and _matters(state, slot, kind, meaning.least_change):
+            by_kind.setdefault(kind, []).append(slot)
 
 
 def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
@@ -165,6 +131,8 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
         clipped = _clipped(state)
         return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
     if kind == "loss_spike_persistent":
+        if is_young(state) and len(moving_slowly(state, np.array([slot]), SLOW_READINGS)):
+            return False
         loss = state.slab.describe(slot)
         return not other_data_explain(state, loss.value, loss.expected)
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
@@ -210,18 +178,18 @@ def _settle_breadth(state: RunState, by_kind: dict[str, list[int]]) -> None:
         by_kind["layer_gradient_spike"] = of_layers + total
 
 
-def _alarm(state: RunState, finding: Finding, moment: Moment) -> Alarm:
+def _alarm(state: RunState, finding: Finding, moment: Moment, steps: float) -> Alarm:
     order = _suspects_first(state.table, finding)
     slots, ratios = finding.slots[order], finding.ratios[order]
     lead = int(slots[0])
-    first_step = _onset(state, lead, moment)
+    first_step = _onset(state, lead, moment, steps)
     severity = KINDS[finding.kind].severity
-    if not _lasts(state, finding, first_step, moment):
+    if not _lasts(state, finding, first_step, moment, steps):
         severity = Severity.INFO
     names = (state.table.layer_name(int(slot)) for slot in slots)
     layers = tuple(dict.fromkeys(name for name in names if name is not None))
     evidence = tuple(
-        _evidence(state, int(slot), float(ratio), moment)
+        _evidence(state, int(slot), float(ratio), moment, steps)
         for slot, ratio in zip(slots[:MAX_EVIDENCE], ratios[:MAX_EVIDENCE], strict=True)
     )
     kind = (
@@ -244,7 +212,7 @@ def _suspects_first(table: SeriesTable, finding: Finding) -> NDArray[np.intp]:
     return np.lexsort((depth, weak, whole_model))
 
 
-def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment) -> bool:
+def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment, steps: float) -> bool:
     """Whether the finding has lasted long enough for a person to hear of it. Remembers the excursion."""
     excursions = state.excursions
     excursion = excursions.get(finding.kind)
@@ -253,13 +221,8 @@ def _lasts(state: RunState, finding: Finding, first_step: int, moment: Moment) -
     ):
         excursion = excursions[finding.kind] = Excursion(first_step, moment.reading)
     excursion.last_reading = moment.reading
-    excursion.count += 1
-    steps = abs(moment.step - excursion.first_step)
-    return (
-        finding.lasting
-        or finding.kind == OF_LAYERS
-        or (steps >= LASTING_STEPS * MILLIONTHS and excursion.count + SPIKE_READINGS >= LASTING_READINGS)
-    )
+    since = abs(moment.step - excursion.first_step) / MILLIONTHS
+    return finding.lasting or finding.kind == OF_LAYERS or max(since, steps) >= LASTING_STEPS
 
 
 def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
@@ -268,16 +231,16 @@ def _cadence(state: RunState, slots: NDArray[np.intp]) -> int:
     return max(1, round(state.readings / learned)) if learned else 1
 
 
-def _onset(state: RunState, slot: int, moment: Moment) -> int:
+def _onset(state: RunState, slot: int, moment: Moment, steps: float) -> int:
     readings = (
-        SPIKE_READINGS
+        readings_that_last(steps) - 1
         if abs(state.slab.spike[slot]) >= abs(state.slab.shift[slot])
         else max(0, state.slab.describe(slot).since - 1)
     )
     return onset_step(state, readings * _cadence(state, np.array([slot])), moment)
 
 
-def _evidence(state: RunState, slot: int, ratio: float, moment: Moment) -> Evidence:
+def _evidence(state: RunState, slot: int, ratio: float, moment: Moment, steps: float) -> Evidence:
     reading = state.slab.describe(slot)
     return Evidence(
         statistic=state.table.signal_name(slot),
@@ -286,5 +249,5 @@ def _evidence(state: RunState, slot: int, ratio: float, moment: Moment) -> Evide
         score=ratio,
         detector="spike" if abs(state.slab.spike[slot]) >= abs(state.slab.shift[slot]) else "shift",
         layer=state.table.layer_name(slot),
-        since_step=step_number(_onset(state, slot, moment)),
+        since_step=step_number(_onset(state, slot, moment, steps)),
     )

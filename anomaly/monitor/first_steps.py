@@ -25,6 +25,8 @@ SIBLINGS = 4
 LEAST_OFF = 2.0
 """log2: a layer four times what its siblings are."""
 LEAST_OFF_IN_A_ROW = 3.0
+ROW = 8
+"""Of fewer layers in a row one in fifty is four times what the others are, by chance or by its shape."""
 WILD_RMS = 100.0
 WILD_SHARE = 0.5
 _DIGITS = re.compile(r"\d+")
@@ -45,12 +47,12 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         families = {}
         for name, members in _families_of(table, signal).items():
             families[name] = members[learned[members] & (table.trainable[table.slot_layer[members]] != 0)]
-        off |= _off_siblings(families, level, by_shape=signal != "act_rms")
+        off |= _off_siblings(families, level, signal)
         if signal == "weight_norm":
             off |= _off_few(state, families, level)
     if off:
         worst = sorted(off, key=lambda slot: -abs(off[slot]))
-        return [_alarm(state, worst, [2.0 ** abs(off[slot] - LEAST_OFF) for slot in worst], moment)]
+        return [_alarm(state, worst, [2.0 ** (abs(off[slot]) - LEAST_OFF) for slot in worst], moment)]
     slots = table.slots_of(("act_rms",))
     slots = slots[learned[slots]]
     wild = slots[level[slots] > np.log2(WILD_RMS)]
@@ -104,18 +106,19 @@ def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -
     return off
 
 
-def _off_siblings(families: _Families, level: NDArray[np.float32], by_shape: bool) -> dict[int, float]:
+def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) -> dict[int, float]:
     """Slot -> log2 of how far it is off its siblings, for those clearly off.
 
-    `by_shape`: the first and the last of layers that are but numbered are of other shapes, so their norms are of other
-    sizes.
+    The first and the last of layers that are but numbered take and give something else than the others, so their sizes
+    are others, too. Gradients are largest where they come from.
     """
     off: dict[int, float] = {}
     for name, members in families.items():
         if len(members) < SIBLINGS:
             continue
-        ends = (0, len(members) - 1) if by_shape and name.rpartition(".")[2] == "#" else ()
-        found = outlying(level[members].astype(np.float64), LEAST_OFF)
+        last, few = len(members) - 1, name.endswith("#") and len(members) < ROW
+        ends = (0, last) if name.rpartition(".")[2] == "#" else (last,) if signal == "grad_norm" else ()
+        found = outlying(level[members].astype(np.float64), LEAST_OFF_IN_A_ROW if few else LEAST_OFF)
         off |= {int(members[at]): away for at, away in found.items() if at not in ends}
     return off
 

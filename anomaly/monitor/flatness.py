@@ -9,7 +9,6 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset, other_data_explain
 from anomaly.monitor.history import KEPT
-from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import SPEED, STILL_SPEED
 from anomaly.records import MILLIONTHS, step_number
@@ -17,6 +16,7 @@ from detectors.bumps import LEAST, bump
 from detectors.flat import Z
 from detectors.levels import spike_level
 from detectors.rows import Row
+from detectors.slab import SPARSE_STEPS
 
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
@@ -81,7 +81,7 @@ def _update(state: RunState) -> float:
     return math.pow(2.0, level + offset) if math.isfinite(level + offset) else math.inf
 
 
-def bump_alarms(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
+def bump_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     """F32: the last readings of the loss all stand far above those before; one is enough if it is many `steps`."""
     loss = state.history.of("loss")
     lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, KEPT - LEAST - LASTING_READINGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from array import array
 
 import msgspec
 import numpy as np
@@ -46,7 +47,7 @@ class History:
     """The readings of a run's charted records, oldest first.
 
     steps: int64 [n], millionths.  values: float32 [signals of KEPT_SIGNALS, n], NaN where not measured; n is KEPT at
-    the most.  unread: what came since the last `read`, the step and a packed reading.  taken: readings read, ever.
+    the most.  What came since the last `read` is unread, packed.  taken: readings read, ever.
     resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
     norms: the total gradient norm's medians over the last pieces (`growth`).
     speeds: how fast the weights' norms moved at the last checks (`stillness`).
@@ -56,6 +57,8 @@ class History:
 
     __slots__ = (
         "_kept",
+        "_new_steps",
+        "_unread",
         "evaluations",
         "flat",
         "known",
@@ -64,12 +67,12 @@ class History:
         "speeds",
         "steps",
         "taken",
-        "unread",
     )
 
     def __init__(self, saved: SavedHistory | None = None) -> None:
         saved = saved or SavedHistory()
-        self.unread = [(step, _packed(values)) for step, values in saved.unread]
+        self._new_steps = array("q", [step for step, _ in saved.unread])
+        self._unread = bytearray().join(_packed(values) for _, values in saved.unread)
         self.taken = saved.taken
         self.steps: NDArray[np.int64] = np.frombuffer(saved.steps, np.int64)
         self._kept = _kept(saved)
@@ -93,17 +96,19 @@ class History:
 
     def note(self, step: int, values: dict[str, float]) -> None:
         """A reading: the measured, finite values of the whole model by signal, at a step in millionths."""
-        self.unread.append((step, _packed(values)))
+        self._new_steps.append(step)
+        self._unread += _packed(values)
 
-    def note_packed(self, step: int, reading: bytes) -> None:
-        """As `note`; the reading is float32 of REMEMBERED_SIGNALS, NaN where not measured."""
-        self.unread.append((step, reading))
+    def note_packed(self, steps: list[int], readings: bytes) -> None:
+        """As many times `note`; each reading is float32 of REMEMBERED_SIGNALS, NaN where not measured."""
+        self._new_steps.extend(steps)
+        self._unread += readings
 
     def newest(self, signal: str) -> float | None:
         """The last reading's value of one of REMEMBERED_SIGNALS, None where not measured; another thread may ask."""
-        unread, kept = self.unread, self._kept
+        unread, kept = self._unread[-_READING.size :], self._kept
         if unread:
-            value = _READING.unpack(unread[-1][1])[_ROW[signal]]
+            value = _READING.unpack(unread)[_ROW[signal]]
         else:
             value = float(kept[_ROW[signal], -1]) if kept.shape[1] else math.nan
         return None if math.isnan(value) else value
@@ -111,11 +116,16 @@ class History:
     @property
     def seen(self) -> int:
         """Readings that came, ever."""
-        return self.taken + len(self.unread)
+        return self.taken + len(self._new_steps)
+
+    @property
+    def room(self) -> int:
+        """How many readings may come of which none is due."""
+        return 0 if self.due(1) else PIECE - 1 - len(self._new_steps)
 
     def due(self, further: int = 0) -> bool:
         """Whether to look at what has come, or will have come `further` readings on."""
-        came = len(self.unread) + further
+        came = len(self._new_steps) + further
         return came >= PIECE or (self.resumed >= 0 and self.taken + came - self.resumed <= RESUME_READINGS)
 
     def of(self, signal: str) -> NDArray[np.float32]:
@@ -129,21 +139,23 @@ class History:
 
     def read(self) -> int:
         """Take what is unread to the others; how many there were."""
-        new = len(self.unread)
-        steps = np.array([step for step, _ in self.unread], np.int64)
-        self.steps = np.concatenate((self.steps, steps))[-KEPT:]
+        new = len(self._new_steps)
+        self.steps = np.concatenate((self.steps, np.array(self._new_steps, np.int64)))[-KEPT:]
         self._kept = np.concatenate((self._kept, self._unread_rows()), axis=1)[:, -KEPT:]
-        self.unread = []
+        self._forget_unread()
         self.taken += new
         return new
 
     def _unread_rows(self) -> NDArray[np.float32]:
-        packed = b"".join([reading for _, reading in self.unread])
-        return np.ascontiguousarray(np.frombuffer(packed, np.float32).reshape(-1, len(_NAMES)).T)
+        return np.ascontiguousarray(np.frombuffer(bytes(self._unread), np.float32).reshape(-1, len(_NAMES)).T)
+
+    def _forget_unread(self) -> None:
+        """Another thread may be reading them."""
+        self._new_steps, self._unread = array("q"), bytearray()
 
     def restart(self) -> None:
         """The run starts over and repeats steps."""
-        self.unread = []
+        self._forget_unread()
         self.steps = np.zeros(0, np.int64)
         self._kept = _BLANK
         self.norms = []
@@ -153,18 +165,17 @@ class History:
     @property
     def fits(self) -> bool:
         """Whether its parts fit each other."""
-        return self._kept.shape[1] == len(self.steps) <= KEPT and len(self.unread) < PIECE
+        return self._kept.shape[1] == len(self.steps) <= KEPT and len(self._new_steps) < PIECE
 
     def saved(self) -> SavedHistory:
         """For a snapshot."""
-        if not self.taken and not self.unread and self.resumed < 0:
-            return SavedHistory()
+        fresh = not self.taken and not self._new_steps and self.resumed < 0
         return SavedHistory(
-            [(step, _measured(reading)) for step, reading in self.unread],
+            list(zip(self._new_steps, map(_measured, _READING.iter_unpack(self._unread)), strict=True)),
             self.steps.tobytes(),
             self.values.tobytes(),
             self.taken,
-            self.flat.dump(),
+            b"" if fresh else self.flat.dump(),
             self.resumed,
             self.known,
             self.speeds,
@@ -179,9 +190,9 @@ def _packed(values: dict[str, float]) -> bytes:
     return _READING.pack(*map(values.get, _NAMES, _NOT_MEASURED))
 
 
-def _measured(reading: bytes) -> dict[str, float]:
-    """What `_packed` packed of the signals that are kept."""
-    values = zip(_NAMES, _READING.unpack(reading), strict=True)
+def _measured(reading: tuple[float, ...]) -> dict[str, float]:
+    """The signals of an unpacked reading that are kept."""
+    values = zip(_NAMES, reading, strict=True)
     return {name: value for name, value in values if not math.isnan(value)}
 
 

@@ -34,7 +34,7 @@ from anomaly.monitor.stillness import is_due, stillness_alarms
 from anomaly.monitor.survey import note_reading, survey
 from anomaly.monitor.symptoms import symptoms
 from anomaly.monitor.watches import watch_alarms
-from anomaly.records import MILLIONTHS, NOT_MEASURED_BITS
+from anomaly.records import NOT_MEASURED_BITS
 from detectors.rows import Flag
 
 _NONFINITE, _ALARM = (
@@ -67,9 +67,9 @@ def judge(
     alarms: list[Alarm] = []
     charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
     flags = _NONFINITE
-    interval = 0 if rank.step is None else record.step - rank.step
+    steps = rank.stands_for(record.step)
     if charted is not None:
-        flags = _chart(state, charted, moment, interval, alarms, charted_flags)
+        flags = _chart(state, charted, moment, steps, alarms, charted_flags)
         if watches:
             alarms += watch_alarms(state, watches, charted, moment)
     looked_at_all = charted is values and not len(state.table.count_slots)
@@ -80,14 +80,7 @@ def judge(
     if current and state.multiple_ranks:
         wait_for_peers(state, number, record.step, values)
         alarms += due_comparisons(state, moment, number)
-    further: list[Alarm] = []
-    if charted is not None and (alarms or state.book.open):
-        further = symptoms(state, alarms, moment)  # of this record: the slab's verdicts are
-    if alarms and state.table.contested:
-        alarms = [_remark(alarm) for alarm in alarms]
-    transitions = _booked(state, alarms + further, moment)
-    if newest:
-        state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))
+    transitions = conclude(state, alarms, moment, charted is not None, newest)
     if flags & _NEGATIVE and charted is not None:
         _chart_signed(state, charted)  # last: from here on the run has another table
     if state.context.outcome is not None:
@@ -95,33 +88,49 @@ def judge(
     return transitions
 
 
+def conclude(
+    state: RunState, alarms: list[Alarm], moment: Moment, charted: bool = True, newest: bool = True
+) -> list[Transition]:
+    """What becomes of a record's alarms. `charted`: the slab's verdicts are of it. `newest`: no later step is known."""
+    further = symptoms(state, alarms, moment) if charted and (alarms or state.book.open) else []
+    if alarms and state.table.contested:
+        alarms = [_remark(alarm) for alarm in alarms]
+    transitions = _booked(state, alarms + further, moment)
+    if newest:
+        state.recent.append(max(moment.step * 2 + (not alarms), LEAST_PACKED))
+    return transitions
+
+
 def _chart(
     state: RunState,
     values: NDArray[np.float32],
     moment: Moment,
-    interval: int,
+    steps: float,
     alarms: list[Alarm],
     flags: int | None,
 ) -> int:
-    """Add what the history of the series says of these values; learn them. Returns the slab's flags."""
+    """Add what the history of the series says of these values, which stand for so many steps; learn them.
+
+    Returns the slab's flags.
+    """
     model = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
     offset = explained.lr_offset(state, model.get("lr"))
     explained.note_values(state, model)
     if flags is None:
-        flags = state.slab.judge(values, explained.caution(state), offset, state.age)
+        flags = state.slab.judge(values, explained.caution(state), offset, state.age, steps)
     note_noise(state, values)
     note_leaps(state)
     if flags & _ZERO:
         alarms += zero_alarms(state, values, state.context.lr, moment)
     if flags & _ALARM:
-        alarms += chart_alarms(state, moment)
-    alarms += loss_alarms(state, model, moment, interval)
+        alarms += chart_alarms(state, moment, steps)
+    alarms += loss_alarms(state, model, moment, steps)
     if is_due(state, values):
         alarms += stillness_alarms(state, values, moment)
     if model or not state.multiple_ranks:
         note_reading(state, model, moment.step)
-        alarms += survey(state, moment, interval // MILLIONTHS)
+        alarms += survey(state, moment, steps)
     if flags & _NEGATIVE and model.get("loss", 0.0) < 0:
         alarms += out_of_range_alarms(state, model["loss"], moment)
     return flags

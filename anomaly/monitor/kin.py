@@ -19,7 +19,8 @@ class Kin:
     """Of one signal: its layers' slots int [n]; which of them have their like, bool [n]; their blocks, int32 [n].
 
     Names that are alike but for numbers are of one kind. The last layer is no like of the others, whatever its name,
-    nor are a mixture's experts: they get what a router sends them.
+    nor is the first of layers in a row, which takes the input, nor are a mixture's experts: they get what a router
+    sends them.
     """
 
     __slots__ = ("alike", "any_alike", "blocks", "slots")
@@ -32,9 +33,15 @@ class Kin:
         kinds = [_NUMBERS.sub("#", name) for name in names]
         many = {kind for kind, count in Counter(kinds).items() if count > 1}
         last = layers.max(initial=-1)
+        first: dict[str, int] = {}
+        for kind, layer in zip(kinds, layers.tolist(), strict=True):
+            first.setdefault(kind, layer)
         self.alike: NDArray[np.bool_] = np.array(
             [
-                kind in many and layer != last and EXPERT not in name.lower()
+                kind in many
+                and layer != last
+                and not (kind.endswith("#") and layer == first[kind])
+                and EXPERT not in name.lower()
                 for kind, layer, name in zip(kinds, layers.tolist(), names, strict=True)
             ],
             np.bool_,

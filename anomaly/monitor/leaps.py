@@ -20,7 +20,7 @@ from anomaly.monitor.kin import beside, kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
-from detectors.leaps import EFFECT, SIDE, Leap, Leaps
+from detectors.leaps import EFFECT, SIDE, Leap, Leaps, learn_levels
 from detectors.rows import Row
 
 UPDATES = ("update_ratio",)
@@ -36,13 +36,18 @@ def note_leaps(state: RunState) -> None:
     """Take where the layers' updates stand after the record that the slab has just judged, if it is time to."""
     if state.readings % EVERY:
         return
-    slots = kindred_of(state.table, UPDATES).slots
+    slots = leaping_slots(state)
     if not len(slots):
         return
     if len(state.leaps) != len(slots):
         state.leaps = Leaps(len(slots))
-    readings = max(1, round(EVERY / _cadence(state, slots)))
-    state.leaps.take(state.slab.last(slots), state.slab.known(Row.FAST, slots, 1), readings)
+    slab = state.slab
+    learn_levels(*state.leaps.parts, slab.parts[0], slots, slab.rates(slots), state.age, EVERY)
+
+
+def leaping_slots(state: RunState) -> NDArray[np.intp]:
+    """The slots of the layers' updates, int [n]."""
+    return kindred_of(state.table, UPDATES).slots
 
 
 def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -61,12 +66,6 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if state.context.lr is None:  # a schedule moves all
         found = [leap for leap in found if leap.series >= 0]
     return [_alarm(state, leap, kindred.slots, moment) for leap in found]
-
-
-def _cadence(state: RunState, slots: NDArray[np.intp]) -> float:
-    """Readings of the run for one of these, at the most: those learned are counted."""
-    readings = state.slab.middle(Row.N, slots)
-    return max(1.0, state.age / readings) if readings > 0 else 1.0
 
 
 def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -98,7 +97,7 @@ def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], moment: Moment)
     kind = "update_ratio_high" if leap.by > 0 else "update_ratio_low"
     if layer is None and leap.by <= -math.log2(STANDSTILL):
         kind = "loss_plateau"  # as good as no update arrives
-    ago = (SIDE if leap.series < 0 else SIDE + 1) * max(EVERY, _cadence(state, slots))
+    ago = (SIDE if leap.series < 0 else SIDE + 1) * max(EVERY, state.slab.cadence(slots, state.age))
     first_step = onset_step(state, round(ago), moment)
     offset = lr_offset(state)
     value = 2.0 ** (leap.level + (offset if math.isfinite(offset) else 0.0))

@@ -12,29 +12,32 @@ from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import REPEATED, RunState
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import step_number
 from detectors.levels import BUDGET, spike_level
+from detectors.slab import SPARSE_STEPS
 
 CLIMBING = ("loss", "eval_loss")
 _CLIMB_KINDS = {"loss": "loss_divergence", "eval_loss": "eval_regression"}
 VARIED_READINGS = 10
-SPARSE_STEPS = 10
-"""From this many steps a reading on, one high reading is no single slow step."""
-MOST_STEPS = 100
-"""Steps that one reading stands for at the most."""
 SPARSE_WARM_READINGS = 20
 SPARSE_EFFECT = 0.3
 """log2: the least rise of a single reading, about a quarter."""
+UNSETTLED = 100.0
+"""Readings: at this age about twice the evidence, as in the slab."""
+FIRST_READINGS = 256
+LOST = 1.5
+"""Of what was learned, two thirds."""
+SIGNED_READINGS = 512
 
 
-def loss_alarms(state: RunState, values: dict[str, float], moment: Moment, interval: int) -> list[Alarm]:
+def loss_alarms(state: RunState, values: dict[str, float], moment: Moment, steps: float) -> list[Alarm]:
     """Alarms on the losses of the record just judged; `values` are the measured, finite ones of the whole model.
 
-    `interval` is in millionths of a step, since the record before.
+    `steps`: that the record stands for.
     """
     alarms = _climbs(state, values, moment)
-    if interval >= SPARSE_STEPS * MILLIONTHS and "loss" in state.table.model_slots:
-        alarms += _sparse_spike(state, state.table.model_slots["loss"], moment, interval // MILLIONTHS)
+    if steps >= SPARSE_STEPS and "loss" in state.table.model_slots:
+        alarms += _sparse_spike(state, state.table.model_slots["loss"], moment, steps)
     return alarms + _repeats(state, values, moment)
 
 
@@ -54,6 +57,7 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
     if not state.climb.alarms(readings, caution(state)):
         return []
     slots, ratios = state.table.model_slots, state.climb.ratio.tolist()
+    ratios[0] /= _as_nature(state)
     alarms = []
     for at in (at for at, ratio in enumerate(ratios) if ratio >= 1):
         reading = state.slab.describe(slots[CLIMBING[at]])
@@ -66,18 +70,39 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
     return alarms
 
 
+def _as_nature(state: RunState) -> float:
+    """The factor on what a climb of the loss must be, for it may be what such a loss does.
+
+    A run that is young has not shown how its loss swings. And one whose loss stands near where it began, or above it,
+    since its first readings has lost little of what it learned: where two players learn, a loss rises before it falls.
+    """
+    factor = 1.0 + (UNSETTLED / (state.age + 8)) ** 2
+    began = state.age - int(state.climb.since[0])
+    if state.table.signed:
+        return factor if began >= SIGNED_READINGS else math.inf
+    if began > FIRST_READINGS:
+        return 1.0
+    learned = state.history.flat.first - math.log2(max(state.climb.expected(0), 1e-300))
+    lost = state.climb.height(0) / max(learned, 1e-9)
+    return factor * max(1.0, LOST * lost)
+
+
+def is_young(state: RunState) -> bool:
+    """Whether the loss takes either sign, and the run is too young to have shown how far such a one swings."""
+    return state.table.signed and state.age < SIGNED_READINGS
+
+
 SPARSE_READINGS = 40
 """From so many on the last readings themselves are the better reference (`flatness.bump_alarms`)."""
 
 
-def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: int) -> list[Alarm]:
+def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: float) -> list[Alarm]:
     """F32 where a reading stands for many `steps`: nothing is known of those between, and they share their budget."""
     if state.history.seen >= SPARSE_READINGS:
         return []
     z = float(state.slab.z[slot])
-    share = float(min(steps, MOST_STEPS))
-    gain = state.slab.levels.gain("sparse_spike", "loss", steps=share)
-    level = spike_level(1, BUDGET * share) * caution(state) / gain
+    gain = state.slab.levels.gain("sparse_spike", "loss", steps=steps)
+    level = spike_level(1, BUDGET * steps) * caution(state) / gain
     if z < level or state.slab.learned(slot) < SPARSE_WARM_READINGS:
         return []
     reading = state.slab.describe(slot)

@@ -17,13 +17,20 @@ from anomaly.monitor.state import RunState
 from detectors.unsteady import SAMPLES, Unsteady
 
 GRADIENTS = ("grad_norm",)
+LEAST_PARAMETERS = 8
+"""The gradient of a learned scale, a number or two, passes 0 again and again: its logarithm is nearly all noise."""
 _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
 
+def noisy_slots(state: RunState) -> NDArray[np.intp]:
+    """The slots of the layers' gradients, int [n]."""
+    return kindred_of(state.table, GRADIENTS).slots
+
+
 def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
     """Take the gradients of the record that the slab has just judged: `values` float32 [slots]."""
-    slots = kindred_of(state.table, GRADIENTS).slots
+    slots = noisy_slots(state)
     if not len(slots):
         return
     if len(state.unsteady) != len(slots):
@@ -34,7 +41,7 @@ def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """The layer whose gradient jumps most, if it is far out."""
-    chart, slots = state.unsteady, kindred_of(state.table, GRADIENTS).slots
+    chart, slots = state.unsteady, noisy_slots(state)
     if len(chart) != len(slots) or not len(slots):
         return []
     found = chart.judge()
@@ -49,8 +56,18 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if before != slot:  # noise that has grown is there at the next look as well
         return []
     layer = state.table.layer_name(slot) or ""
+    if _parameters(state, layer) < LEAST_PARAMETERS:
+        return []
     reading = state.slab.describe(slot)
     first_step = onset_step(state, SAMPLES // 2, moment)
     value = reading.value if math.isfinite(reading.value) else reading.expected
     evidence = Evidence("grad_norm", value, reading.expected, ratio, "noise", layer=layer)
     return [alarm_by("gradient_noise", first_step, evidence)]
+
+
+def _parameters(state: RunState, layer: str) -> float:
+    """How many numbers the layer learns; infinite where no layout tells."""
+    for layout in state.layouts.values():
+        if layout.parameters is not None and layer in layout.layers:
+            return layout.parameters[layout.layers.index(layer)]
+    return math.inf

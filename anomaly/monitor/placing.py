@@ -32,13 +32,13 @@ def placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
 
 
 def in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One record's values (float32 [layout.width]) in slot order, NOT_MEASURED where it has none."""
+    """Records' values (float32 [records, layout.width]) in slot order, NOT_MEASURED where they have none."""
     if placement.direct:
         return values
-    record = table.blank.copy()
+    records = np.tile(table.blank, (len(values), 1))
     if placement.refused:
         kept = placement.index >= 0
-        record[placement.index[kept]] = values[kept]
+        records[:, placement.index[kept]] = values[:, kept]
     else:
-        record[placement.index] = values
-    return record
+        records[:, placement.index] = values
+    return records

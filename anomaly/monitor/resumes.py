@@ -31,6 +31,10 @@ OTHER_WEIGHTS = 6.0
 """Times the fastest of late: the norms of weights that go on move at most three times as fast at a resume."""
 LEAST_MOVED = 3e-4
 """Of their norm: weights that are other ones by less are nobody's concern."""
+OTHER_LAYER = 3.0
+"""Times the updates of the steps between: no norm moves by more than the sum of its updates' norms."""
+LEAST_OF_LAYER = 0.01
+"""As `LEAST_MOVED`, of one layer."""
 RESHAPING = ("world_size", "precision")
 """Events with which a norm may be another of the same weights."""
 
@@ -84,26 +88,78 @@ def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
     return [alarm_of("resume_corruption", first_step, (evidence,))]
 
 
-def weights_alarms(state: RunState, speed: float, gap: float, moment: Moment) -> list[Alarm]:
-    """F51 by the first norms of weights after a resume: the median layer's has moved as no few updates move it.
+def weights_alarms(
+    state: RunState, before: NDArray[np.float32], norms: NDArray[np.float32], gap: float, moment: Moment
+) -> list[Alarm]:
+    """F51 by the first norms of weights after a resume: they have moved as no few updates move them.
 
-    speed: of that norm since the check before, relative; gap: the readings between.
+    before, norms: at the check before and now, float32 [weight slots]; gap: the readings between.
     """
-    known, usual, changes = state.history.known, state.history.speeds, state.context.changes
+    known, changes = state.history.known, state.context.changes
     interval = known.pop(_INTERVAL, 0.0)
-    if not interval or not speed >= LEAST_MOVED or len(usual) < LEAST_SPEEDS:
+    if not interval:
         return []
     reshaped = any(state.readings - changes.get(event, (-math.inf, 0))[0] <= gap for event in RESHAPING)
     away = moment.step - known[_NEWEST]
     if reshaped or away <= 0:
         return []  # steps that are repeated have the weights of then
-    rate = speed / (gap + max(away / interval - 1.0, 0.0)) / (state.context.lr or 1.0)
+    readings = gap + max(away / interval - 1.0, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = np.abs(norms.astype(np.float64) / before - 1.0)
+    return _most_moved(state, moved, readings, moment) or _layers_moved(
+        state, before, norms, moved, readings * interval / MILLIONTHS, moment
+    )
+
+
+def _most_moved(state: RunState, moved: NDArray[np.float64], readings: float, moment: Moment) -> list[Alarm]:
+    """The median layer's norm has moved far more than in so many readings of late."""
+    usual = state.history.speeds
+    told = moved[np.isfinite(moved) & (moved > 0)]
+    speed = float(np.median(told)) if len(told) else 0.0
+    if speed < LEAST_MOVED or len(usual) < LEAST_SPEEDS:
+        return []
+    rate = speed / readings / (state.context.lr or 1.0)
     ratio = rate / (OTHER_WEIGHTS * max(usual))
     if ratio < 1:
         return []
     since = step_number(moment.step)
     evidence = Evidence("weight_norm", rate, max(usual), ratio, "speed", since_step=since)
     return [alarm_of("resume_corruption", moment.step, (evidence,))]
+
+
+def _layers_moved(
+    state: RunState,
+    before: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    moved: NDArray[np.float64],
+    steps: float,
+    moment: Moment,
+) -> list[Alarm]:
+    """Single layers' norms have moved further than the updates of so many steps reach."""
+    table = state.table
+    updates = beside(table, table.weight_slots, "update_ratio")
+    far = np.flatnonzero((moved >= LEAST_OF_LAYER) & (updates >= 0))
+    usual = np.array([state.slab.describe(slot).expected for slot in updates[far].tolist()])
+    with np.errstate(divide="ignore"):
+        ratios = moved[far] / (OTHER_LAYER * usual * steps)
+    found = np.argsort(-ratios, kind="stable")[: np.count_nonzero(ratios >= 1)]
+    if not len(found):
+        return []
+    since = step_number(moment.step)
+    names = [table.layer_name(slot) or "" for slot in table.weight_slots[far[found]].tolist()]
+    evidence = tuple(
+        Evidence(
+            "weight_norm",
+            float(norms[far[at]]),
+            float(before[far[at]]),
+            float(ratios[at]),
+            "speed",
+            layer=name,
+            since_step=since,
+        )
+        for at, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
+    )
+    return [alarm_of("resume_corruption", moment.step, evidence, tuple(names[:MAX_LAYERS_NAMED]))]
 
 
 def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:

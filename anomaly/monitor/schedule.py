@@ -11,10 +11,10 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import is_announced
-from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS, step_number
 from detectors.glance import steps_of
+from detectors.slab import SPARSE_STEPS
 
 CREEP = 1.15
 """Times the settled rate: above it a rate that rises on and on leaves its schedule."""
@@ -25,8 +25,14 @@ SMOOTH_STEP = 1.2
 FALL = 15.0
 """At once; a step decay is by ten."""
 DROP = 2.5
+"""Out of a smooth schedule, downwards or upwards."""
 DROP_READINGS = 4
 RISE_BACK = 1.2
+BELOW_PEAK = 0.9
+"""Of the settled rate: a warm restart returns to that, or comes at the end of a decay."""
+AT_THE_END = 0.1
+"""Of the settled rate: a decay that has come to that may be at its end, as one whose falls shrink is."""
+EVEN = 0.5
 MATCHED_READINGS = 16
 MATCHED = 0.02
 OFF_DECLARED = 0.1
@@ -36,18 +42,19 @@ LEAST_SHAPE = 0.3
 
 
 def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """F28 where no single reading shows it: a creep, a drop out of a smooth schedule, a departure from the declared."""
+    """F28 where no single reading shows it: a creep, a drop or rise out of a smooth decay, a rate off the declared."""
     history = state.history
-    count, least, rising, last = steps_of(history.of("lr"))
+    count, least, most, rising, last = steps_of(history.of("lr"))
     creeps = rising >= CREEP_READINGS - 1 and last >= CREEP * (state.context.settled_lr or math.inf)
-    if count < CREEP_READINGS or not (creeps or least < 1 / DROP or state.context.declared):
+    jumps = least < 1 / DROP or most > DROP
+    if count < CREEP_READINGS or not (creeps or jumps or state.context.declared):
         return []
     lr = history.of("lr").astype(np.float64)
     measured = np.isfinite(lr) & (lr > 0)
     lr, steps = lr[measured], history.steps[measured]
     if is_announced(state):
         return []
-    for find in (_creep, _drop, _off_declared):
+    for find in (_creep, _drop, _rise, _off_declared):
         found = find(state, lr, steps)
         if found is not None:
             at, expected = found
@@ -84,6 +91,24 @@ def _drop(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) ->
             continue
         smooth = np.all((before != 1) & (before > 1 / SMOOTH_STEP) & (before < SMOOTH_STEP))
         if smooth and np.all(after < SMOOTH_STEP) and lr[-1] < RISE_BACK * lr[at + 1]:
+            return at + 1, float(lr[at])
+    return None
+
+
+def _rise(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
+    """A decay in full swing rises at once, not back to its peak, and goes on from there."""
+    peak = state.context.settled_lr
+    if peak is None or np.any(np.diff(steps) <= 0):
+        return None
+    for at in np.flatnonzero(lr[1:] > DROP * lr[:-1]).tolist():
+        before, after = lr[max(0, at - SMOOTH_READINGS) : at + 1], lr[at + 1 :]
+        if len(before) <= SMOOTH_READINGS or len(after) <= DROP_READINGS:
+            continue
+        falls = -np.diff(before)
+        decays = falls.min() > EVEN * falls.max() and before[0] < SMOOTH_STEP**SMOOTH_READINGS * before[-1]
+        between = before[-1] > AT_THE_END * peak and after[0] < BELOW_PEAK * peak
+        goes_on = np.all(after[1:] < SMOOTH_STEP * after[:-1]) and after[-1] > before[-1]
+        if decays and between and goes_on:
             return at + 1, float(lr[at])
     return None
 

@@ -8,7 +8,7 @@ dictionary look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.meaning import Meaning, meaning_of
-from anomaly.monitor.numbering import SIGNAL, Numbered, layer_number, series_number, series_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
+from anomaly.monitor.numbering import SeriesIndex, SeriesNames, layer_number
 from anomaly.monitor.objectives import has_players, is_policy
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
@@ -40,23 +40,7 @@ EXPLAINING_SIGNALS = (*REMEMBERED_SIGNALS, "tokens", "input_hash")
 """Those that are looked at or shown one by one, beside their charts."""
 EXPERT = "expert"
 """How every framework names the parallel parts of a mixture of experts."""
-MAX_SIGNALS_A_RUN = 1 << 15
-"""Different names of signals; a table numbers them with 16 bits."""
 _REMEMBERED = 64
-COARSE = ("bfloat16", "float16", "float8")
-"""How the names of types begin in which an update far smaller than its weight is lost."""
-
-
-class SeriesNames(msgspec.Struct, frozen=True, array_like=True):
-    """A table in a snapshot. One entry a slot in `slot_layer`, `slot_signal`, `profiles`; raw little-endian bytes."""
-
-    layers: tuple[str, ...]
-    signals: tuple[str, ...]
-    slot_layer: bytes
-    slot_signal: bytes
-    profiles: bytes
-    trainable: bytes
-    coarse: bytes
 
 
 class Placement:
@@ -170,6 +154,11 @@ class SeriesTable:
         return slot is not None and int(self.profiles[slot]) == profile_index("signed_loss")
 
     @cached_property
+    def update_slots(self) -> NDArray[np.intp]:
+        """Slots of updates."""
+        return self.slots_of(("update_ratio",))
+
+    @cached_property
     def output_slots(self) -> NDArray[np.intp]:
         """Slots of the activations of the last layer: what a model puts out grows as it becomes sure."""
         slots = self.slots_of(("act_rms", "act_absmax"))
@@ -214,9 +203,9 @@ class SeriesTable:
         if placement is None and self.larger(layout, limit, layer_limit) is self:
             if len(self._placements) >= _REMEMBERED:
                 self._placements.clear()
-            wanted = series_of(layout, Numbered(self._layer_numbers), Numbered(self._signal_numbers))
+            wanted = self._index.series_of(layout)
             beyond = layer_number(wanted) >= layer_limit
-            placement = self._placements[key] = Placement(self.slots, self._slots(wanted), beyond)
+            placement = self._placements[key] = Placement(self.slots, self._index.slots_of(wanted), beyond)
         return placement
 
     def larger(self, layout: Layout, limit: int, layer_limit: int) -> SeriesTable:
@@ -224,9 +213,10 @@ class SeriesTable:
         key = (layout.hash, limit, layer_limit)
         table = self._larger.get(key)
         if table is None:
-            table = self._with(layout, limit, layer_limit)
-            if table is not self:
-                self._larger[key] = table
+            names = self._index.names_with(layout, limit, layer_limit)
+            if names is self.names:
+                return self
+            table = self._larger[key] = table_of(names)
         return table
 
     def charted_as(self, slot: int, profile: str) -> SeriesTable:
@@ -241,78 +231,8 @@ class SeriesTable:
         )
 
     @cached_property
-    def _layer_numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.layers)}
-
-    @cached_property
-    def _signal_numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.signals)}
-
-    @cached_property
-    def _known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Every series, ascending, and its slot; of equal ones the newest is the last."""
-        series = series_number(self.slot_layer.astype(np.int64), self.slot_signal.astype(np.int64))
-        order = np.argsort(series, kind="stable")
-        return series[order], order
-
-    def _slots(self, series: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The slot of each series, the newest where it was charted anew; -1 where there is none."""
-        known, slots = self._known
-        if not len(known):
-            return np.full(len(series), -1, np.int32)
-        at = np.searchsorted(known, series, side="right") - 1
-        return np.where((at >= 0) & (known[at] == series), slots[at], -1).astype(np.int32)
-
-    def _with(self, layout: Layout, limit: int, layer_limit: int) -> SeriesTable:
-        """This table and the layout's new series, as far as there is room.
-
-        Only what gets a slot gets a name here: whoever invents names for ever fills the table once.
-        """
-        layers, signals = Numbered(self._layer_numbers), Numbered(self._signal_numbers)
-        wanted = series_of(layout, layers, signals)
-        fits = (self._slots(wanted) < 0) & ((wanted & SIGNAL) < MAX_SIGNALS_A_RUN)
-        new = wanted[fits & (layer_number(wanted) < layer_limit)][: max(0, limit - self.slots)]
-        slot_layer, layer_names = layers.kept(layer_number(new))
-        slot_signal, signal_names = signals.kept(new & SIGNAL)
-        trainable = self._of_layers(self.trainable, layout, layout.trainable, layer_names)
-        sixteen = None if layout.dtype is None else tuple(each.startswith(COARSE) for each in layout.dtype)
-        coarse = self._of_layers(self.coarse, layout, sixteen, layer_names)
-        if not len(new) and (trainable, coarse) == (self.names.trainable, self.names.coarse):
-            return self
-        names = self.signals + signal_names
-        profile_of = {
-            number: profile_index(meaning_of(names[number]).profile) for number in set(slot_signal.tolist())
-        }
-        profiles = bytes(profile_of[number] for number in slot_signal.tolist())
-        return table_of(
-            SeriesNames(
-                self.layers + layer_names,
-                names,
-                self.names.slot_layer + slot_layer.astype("<i4").tobytes(),
-                self.names.slot_signal + slot_signal.astype("<i2").tobytes(),
-                self.names.profiles + profiles,
-                trainable,
-                coarse,
-            )
-        )
-
-    def _of_layers(
-        self,
-        known: NDArray[np.int8],
-        layout: Layout,
-        said: Sequence[bool] | None,
-        new_layers: tuple[str, ...],
-    ) -> bytes:
-        """What was known of each layer, and what the layout says of its own: int8 [layers], -1 for not known."""
-        flags = np.full(len(self.layers) + len(new_layers), -1, np.int8)
-        flags[: len(known)] = known
-        if said is not None:
-            new = {name: len(self.layers) + at for at, name in enumerate(new_layers)}
-            for layer, flag in zip(layout.layers, said, strict=True):
-                number = self._layer_numbers.get(layer, new.get(layer))
-                if number is not None:
-                    flags[number] = flag
-        return flags.tobytes()
+    def _index(self) -> SeriesIndex:
+        return SeriesIndex(self.names)
 
 
 _tables: WeakValueDictionary[SeriesNames, SeriesTable] = WeakValueDictionary()

@@ -20,8 +20,9 @@ from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
 from anomaly.monitor.norms import Norms
+from anomaly.monitor.numbering import SeriesNames
 from anomaly.monitor.recent import Recent
-from anomaly.monitor.series import SeriesNames, table_of
+from anomaly.monitor.series import table_of
 from anomaly.monitor.snapshot_checks import misfit
 from anomaly.monitor.state import (
     REPEATS,

@@ -20,14 +20,14 @@ from anomaly.monitor.norms import Norms
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.monitor.stretch import Stretch
-from anomaly.records import Event, Fork, Layout, Place
+from anomaly.records import MILLIONTHS, Event, Fork, Layout, Place
 from detectors.climb import Climb
 from detectors.leaps import Leaps
 from detectors.levels import Levels
 from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
-from detectors.slab import Slab
+from detectors.slab import MOST_STEPS, SPARSE_STEPS, Slab
 from detectors.unmoved import Unmoved
 from detectors.unsteady import Unsteady
 
@@ -88,6 +88,14 @@ class RankState(msgspec.Struct):
     """The run's message counts at this rank's last `ARRIVALS` messages."""
     missing: bool = False
     place: Place | None = None
+
+    def stands_for(self, step: int) -> float:
+        """Steps that a record at `step` stands for: as many as the one before it, or fewer; MOST_STEPS at the most.
+
+        1 where they are fewer than SPARSE_STEPS: it is as good as one at each step.
+        """
+        steps = 0.0 if self.step is None else min(step - self.step, self.interval) / MILLIONTHS
+        return min(steps, MOST_STEPS) if steps >= SPARSE_STEPS else 1.0
 
 
 class PendingStep(msgspec.Struct):

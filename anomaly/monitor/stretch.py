@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from anomaly.monitor.series import SeriesTable
 from detectors.fences import Fences
+from detectors.stretch import Steady
 
 
 @dataclass(slots=True)
@@ -17,4 +18,5 @@ class Stretch:
 
     table: SeriesTable
     fences: Fences
+    steady: Steady
     learned_lr: float | None = None

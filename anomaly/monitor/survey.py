@@ -10,7 +10,6 @@ from anomaly.monitor.flatness import bump_alarms, flat_alarms
 from anomaly.monitor.growth import growth_alarms
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.leaps import leap_alarms
-from anomaly.monitor.losses import SPARSE_STEPS
 from anomaly.monitor.noise import noise_alarms
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
 from anomaly.monitor.pace import pace_alarms
@@ -21,6 +20,7 @@ from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import stray_alarms
 from anomaly.monitor.swelling import swelling_alarms
 from detectors.glance import glance
+from detectors.slab import SPARSE_STEPS
 
 
 def note_reading(state: RunState, values: dict[str, float], step: int) -> None:
@@ -28,7 +28,7 @@ def note_reading(state: RunState, values: dict[str, float], step: int) -> None:
     state.history.note(step, values)
 
 
-def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
+def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     """Look, if it is time to; `steps` is what the reading stands for, in optimiser steps."""
     history = state.history
     if not history.due() and steps < SPARSE_STEPS:
@@ -52,16 +52,17 @@ def survey(state: RunState, moment: Moment, steps: int) -> list[Alarm]:
     return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
 
-def _of_losses(state: RunState, new: int, moment: Moment, steps: int) -> list[Alarm]:
+def _of_losses(state: RunState, new: int, moment: Moment, steps: float) -> list[Alarm]:
     signals = state.table.model_slots
     alarms = evaluation_alarms(state, new, moment) if "eval_loss" in signals else []
     if "loss" not in signals:
         return alarms
     seen = glance(state.history.of("loss"), new, FAR_READINGS)
-    if not state.table.signed:
+    magnitude = not state.table.signed
+    if magnitude:
         alarms += far_up_alarms(state, seen, moment)
     alarms += bump_alarms(state, moment, steps)
     alarms += flat_alarms(state, new, moment)
-    if new >= PIECE:
+    if magnitude and new >= PIECE:
         alarms += collapse_alarms(state, moment)
     return alarms + spike_rate_alarms(state, seen, new, moment)

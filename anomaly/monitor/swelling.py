@@ -18,6 +18,8 @@ EVERY = 32
 PER_READING = 8.0
 """Readings of the norms from one level to the next, at the least: it matters little then when each one came."""
 LEARNED = 3
+HEAD_CAUTION = 2.0
+"""A head begins small and grows with what it learns to say."""
 
 
 def swelling_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -36,7 +38,8 @@ def swelling_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         return []
     found = swelling(levels, kindred.kin[0].blocks)
     ratio = found.ratio * state.slab.levels.gain("swelling", "weight") / caution(state)
-    if ratio < 1:
+    of_layers = state.table.slot_layer[slots]
+    if ratio < (HEAD_CAUTION if of_layers[found.series] == of_layers.max() else 1.0):
         return []
     layer = state.table.layer_name(int(slots[found.series])) or ""
     value = 2.0 ** float(levels[-1, found.series])

@@ -13,7 +13,7 @@ import msgspec
 from benchmarks.detection import intervals, public_logs
 from benchmarks.detection.public_logs import PublicScore
 from benchmarks.detection.scoring import RunScore
-from benchmarks.detection.tally import PER_STEPS, Tally, part, tally
+from benchmarks.detection.tally import PER_STEPS, Tally, later, part, tally
 from benchmarks.rows import Row, row
 
 Interval = tuple[float, float]
@@ -42,7 +42,8 @@ def of_runs(runs: Sequence[RunScore]) -> list[Figure]:
     critical = PER_STEPS * intervals.rate(whole.critical_false_alarms, whole.quiet_steps)[1]
     quick = whole.at_once, "found faults that show at once, in readings where those are rarer than steps"
     return [
-        _share("recall", runs, lambda each: (each.found, each.faults), "visible faults"),
+        _share("recall", runs, _found, "visible faults"),
+        _share("recall_later", later(runs), _found, "visible faults that came after another of their run"),
         Figure(
             "false_alarms",
             whole.false_alarm_rate,
@@ -98,6 +99,10 @@ def of_public_logs(scores: Sequence[PublicScore]) -> list[Figure]:
             (100 * low, 100 * high),
         ),
     ]
+
+
+def _found(whole: Tally) -> tuple[int, int]:
+    return whole.found, whole.faults
 
 
 def _share(

@@ -78,6 +78,11 @@ def tally(runs: Iterable[RunScore], wanted: Callable[[FaultScore], bool] = visib
     )
 
 
+def later(runs: Iterable[RunScore]) -> list[RunScore]:
+    """These runs with only those faults that came after another: whether the charts recover from an incident."""
+    return [msgspec.structs.replace(run, faults=run.faults[1:]) for run in runs]
+
+
 def by_fault(runs: Iterable[RunScore], wanted: Callable[[FaultScore], bool] = visible) -> dict[str, Tally]:
     """Per code and kind, in the order of the codes; without false alarms, which belong to no fault."""
     groups: dict[str, list[FaultScore]] = {}

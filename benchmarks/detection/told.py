@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.detection import intervals
 from benchmarks.detection.scoring import FalseAlarm, FaultScore, Found, RunScore
-from benchmarks.detection.tally import PER_STEPS, Tally, by_fault, by_model, part, tally, visible
+from benchmarks.detection.tally import PER_STEPS, Tally, by_fault, by_model, later, part, tally, visible
 
 _TITLES = (
     "",
@@ -24,7 +24,7 @@ _TITLES = (
 
 def summary(runs: Sequence[RunScore]) -> str:
     """The figures of all runs, with their intervals."""
-    whole, hidden = tally(runs), tally(runs, lambda score: not visible(score))
+    whole, hidden, second = tally(runs), tally(runs, lambda score: not visible(score)), tally(later(runs))
     low, high = intervals.share(whole.found, whole.faults)
     least, most = (PER_STEPS * end for end in intervals.rate(whole.false_alarms, whole.quiet_steps))
     critical = PER_STEPS * intervals.rate(whole.critical_false_alarms, whole.quiet_steps)[1]
@@ -33,6 +33,7 @@ def summary(runs: Sequence[RunScore]) -> str:
     alarms = f"{whole.false_alarms} in {whole.quiet_steps:,}, {least:.2f}–{most:.2f}"
     rows = (
         ("recall", f"{found}; of {hidden.faults} invisible {hidden.found} found"),
+        ("  after another", f"{_of((second.found, second.faults))} of those that came after another fault"),
         ("false alarms", f"{shown(whole.false_alarm_rate)} per {PER_STEPS:,} quiet steps ({alarms})"),
         ("  runs with any", f"{alarmed} of {len(runs)}"),
         ("  critical", f"{whole.critical_false_alarms} (< {critical:.2f} per {PER_STEPS:,})"),

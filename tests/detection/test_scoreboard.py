@@ -120,9 +120,10 @@ def detectors() -> list[Detector]:
     return [detector(board.OURS, runs), detector("z-score", runs)]
 
 
-def test_the_rows_are_those_that_have_targets_and_are_judged_by_them() -> None:
+def test_the_rows_that_have_targets_are_all_there_and_judged_by_them() -> None:
     rows = rows_of(detectors())
-    assert {each.name for each in rows} == set(DETECTION)
+    without_target = {"detection_recall_later"}
+    assert {each.name for each in rows} == set(DETECTION) | without_target
     values = {each.name: (each.value, each.ok) for each in rows}
     assert values["detection_recall"] == (0.5, False)
     assert values["detection_localised"] == (1.0, True)

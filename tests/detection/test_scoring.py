@@ -8,7 +8,7 @@ import pytest
 from anomaly.incidents.kinds import KINDS
 from benchmarks.detection.labels import CODES, Benign, Fault, Label
 from benchmarks.detection.scoring import RunScore, differing_families, score
-from benchmarks.detection.tally import by_fault, tally
+from benchmarks.detection.tally import by_fault, later, tally
 from tests.detection.transitions import transition
 
 FAULT = Fault("F09", "layer_gradient_spike", 100, 25, layer="blocks.3.mlp.up", block="blocks.3")
@@ -173,6 +173,13 @@ def test_invisible_faults_are_counted_apart() -> None:
     run = msgspec.structs.replace(score(FAULTY, []), faults=(hidden, shown, unknown))
     assert tally([run]).faults == 2
     assert by_fault([run])["F09 layer_gradient_spike"].faults == 2
+
+
+def test_faults_after_another_of_their_run_are_counted_apart_too() -> None:
+    label = msgspec.structs.replace(FAULTY, second_fault=msgspec.structs.replace(FAULT, onset_step=600))
+    runs = [score(label, [transition(101)]), score(FAULTY, [])]
+    assert (tally(runs).found, tally(runs).faults) == (1, 3)
+    assert (tally(later(runs)).found, tally(later(runs)).faults) == (0, 1)
 
 
 def test_a_false_alarm_says_which_benign_event_came_before_it() -> None:

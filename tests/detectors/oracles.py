@@ -55,7 +55,9 @@ class SeriesOracle:
             return None
         return math.log2(x) - (offset if kind is Transform.LOG2_OVER_LR else 0.0)
 
-    def judge(self, x: float, evidence: float = 1.0, offset: float = 0.0, age: float = 0.0) -> Verdict:
+    def judge(
+        self, x: float, evidence: float = 1.0, offset: float = 0.0, age: float = 0.0, steps: float = 1.0
+    ) -> Verdict:
         if not math.isfinite(x):
             return Verdict()
         y = self.transformed(x, offset)
@@ -68,15 +70,16 @@ class SeriesOracle:
             self.n, self.level, self.fast = 1.0, y, y
             self.scale = self.p.prior * (abs(y) if self.linear else 1.0)
             return Verdict()
-        return self._judged(y, evidence, max(self.n, age))
+        return self._judged(y, evidence, max(self.n, age), steps)
 
-    def _judged(self, y: float, evidence: float, oldest: float) -> Verdict:
+    def _judged(self, y: float, evidence: float, oldest: float, steps: float) -> Verdict:
         unit = abs(self.level) if self.linear else 1.0
         deviation = max(self.scale, self.p.floor * unit + 1e-30) * DEVIATION
         innovation = y - self.level - self.slope
         z = clip(innovation / deviation, 64.0)
         soft = 1.0 + 20.0 / (self.n + 8.0)
-        early = 1.0 + 10000.0 / (oldest + 8.0) ** 2
+        many = steps >= 10.0 and self.p.transform is not Transform.LOGIT
+        early = 1.0 + 10000.0 / (oldest * (steps if many else 1.0) + 8.0) ** 2
         r = max(0.0, min(1.0, self.echo))
         r *= 1.5708 - r * r * (0.6460 - 0.0752 * r * r)
         r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
@@ -86,7 +89,9 @@ class SeriesOracle:
         fall = self.p.effect_down * (unit + 1e-30) * early * (1.0 + slow)
         smaller = 1.0 + (1.0 / self.p.among - 1.0) * (1.0 - slow)
 
-        lasting = min(abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
+        pairs = many and self.n >= 20
+        two = min(abs(z), abs(self.z)) if z * self.z > 0.0 else 0.0
+        lasting = two if pairs else min(abs(z), abs(self.pair)) if z * self.pair > 0.0 else 0.0
         new = abs(white) if z * white > 0.0 else 0.0
         m = max(min(lasting, new), min(0.5 * lasting, 1.5 * new))
         spike_at = max(self.design, 1.5 * self.tail) * evidence * soft
@@ -121,7 +126,7 @@ class SeriesOracle:
         )
         self._hold(verdict, total, shift_at, oldest)
         self._learn(y, innovation, deviation, z, min(m / soft, spike_at))
-        self.pair = math.copysign(min(abs(z), abs(self.z)) if z * self.z > 0.0 else 0.0, z)
+        self.pair = math.copysign(two, z)
         self.z = z
         if self.hold >= 30:
             self._again()

@@ -97,3 +97,9 @@ def test_cutting_readings_into_pieces_changes_no_bit() -> None:
 def test_bytes_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="440 bytes, got 8"):
         Flat.load(bytes(8))
+
+
+def test_a_restart_before_any_reading_changes_no_bit() -> None:
+    chart = Flat()
+    chart.restart()
+    assert chart.dump() == Flat().dump()

@@ -37,18 +37,19 @@ def readings(make: str, profile: Profile, seed: int) -> Floats:
     return x
 
 
+@pytest.mark.parametrize("steps", [1.0, 10.0])
 @pytest.mark.parametrize("make", MAKES)
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
-def test_a_slab_says_what_the_plain_judge_says(profile: Profile, make: str) -> None:
+def test_a_slab_says_what_the_plain_judge_says(profile: Profile, make: str, steps: float) -> None:
     x = readings(make, profile, seed=8)
     slab = Slab(np.full(5, PROFILES.index(profile), np.uint8))
     plain = [SeriesOracle(profile, 5, BUDGET) for _ in range(5)]
     for t, row in enumerate(x):
         evidence, offset = (2.0, -3.0) if 200 <= t < 230 else (1.0, 0.0)
         age = 2 * t if make == "a jump" else 0
-        slab.judge(row, evidence, offset, age)
+        slab.judge(row, evidence, offset, age, steps)
         verdicts = [
-            oracle.judge(float(value), evidence, offset, age)
+            oracle.judge(float(value), evidence, offset, age, steps)
             for oracle, value in zip(plain, row, strict=True)
         ]
         for name, tolerance in (("z", 2e-2), ("spike", 2e-3), ("shift", 5e-3), ("small", 5e-3)):

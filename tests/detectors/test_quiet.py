@@ -80,3 +80,9 @@ def test_a_constant_series_and_a_short_one_say_nothing() -> None:
     assert still(np.full(64, 2.0, np.float32))[0] == 0.0
     assert fallen(loss(0)[:30], LEVEL, 6) == 0.0
     assert still(loss(0)[:30])[0] == 0.0
+
+
+def test_a_smooth_loss_that_bends_ever_less_was_never_noisy() -> None:
+    t = np.arange(64)
+    smooth = (2.0 * np.exp(-t / 5.0) + 0.1).astype(np.float32)
+    assert still(smooth)[0] == 0.0

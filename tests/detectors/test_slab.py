@@ -129,6 +129,17 @@ def test_a_jump_alarms_at_its_third_reading_and_names_onset_and_values() -> None
     assert slab.describe(0).since < 10
 
 
+@pytest.mark.parametrize(("steps", "high", "found"), [(10.0, 1, []), (10.0, 2, [201]), (1.0, 2, [])])
+def test_two_readings_last_where_each_stands_for_many_steps(
+    steps: float, high: int, found: list[int]
+) -> None:
+    slab = slab_of("gradient")
+    x = noise(206)
+    x[200 : 200 + high, 1] *= 100
+    flags = [slab.judge(row, steps=steps) for row in x]
+    assert [t for t, flag in enumerate(flags) if flag & Flag.ALARM] == found
+
+
 def test_twice_the_evidence_doubles_the_alarm_level() -> None:
     x = noise(203)
     x[200:, 1] *= 1e5
@@ -225,7 +236,8 @@ def test_the_compiled_judge_is_vectorised() -> None:
     fast = min(_seconds(lambda row=row: slab.judge(row)) for row in x) / 1024
     state, knobs = np.zeros(256, np.float32), slab._constants.knobs[: len(Knob) * 16]
     pads, told = np.ones(PAD_ROWS * 16, np.float32), np.zeros(80, np.float32)
-    arguments = (state, knobs, pads, told, 0, 0, np.float32(1.0), np.float32(0.0), np.float32(0.0))
+    zero, one = np.float32(0.0), np.float32(1.0)
+    arguments = (state, knobs, pads, told, 0, 0, one, zero, zero, one, False)
     slow = min(_seconds(lambda: kernel._judge_tile.py_func(*arguments)) for _ in range(5)) / 16
     assert slow / fast > 1000
 

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from anomaly.incidents import KINDS, Kind
 from anomaly.incidents.kinds_page import kinds_page
 from anomaly.monitor.meaning import GENERIC, MEANINGS
+from tests.repository import REPOSITORY
 
-PAGE = Path(__file__).parents[2] / "docs" / "kinds.md"
+PAGE = REPOSITORY / "docs" / "kinds.md"
 
 
 def test_the_page_of_kinds_is_fresh() -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from anomaly.cli import COMMANDS, _parser
 from anomaly.incidents import KINDS, Kind
 from anomaly.signals import LAYER_SIGNALS, MODEL_SIGNALS
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "docs" / "runbooks"
 PARTS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 EVENTS = {"pause", "finished", "data_mix", "world_size", "lr_schedule"}

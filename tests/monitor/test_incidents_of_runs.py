@@ -7,14 +7,10 @@ import json
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 
-from anomaly.errors import SettingsError
 from anomaly.incidents import KINDS, Severity, Status, decode_transition, transition_schema
-from anomaly.monitor import Limits, snapshot
-from anomaly.monitor.limits import watches_of
-from tests.monitor.logs import LAYERS, log_of, monitor, opened, outcome_of, training, transitions_of
+from tests.monitor.logs import LAYERS, log_of, opened, outcome_of, training, transitions_of
 
 NAN = float("nan")
 
@@ -176,27 +172,6 @@ def test_the_same_loss_again_and_again_is_the_same_batch() -> None:
     assert 100 <= incident.step <= 105
 
 
-def test_a_river_detector_watches_a_chosen_series_and_survives_a_snapshot() -> None:
-    def shift(step: int, record: dict[str, Any]) -> None:
-        record["data_seconds"] = float(step >= 300) + 0.01 * (step % 7)
-
-    watches = watches_of(({"signal": "data_seconds", "detector": "drift.ADWIN"},))
-    limits = Limits(watches=watches)
-    log = log_of(training(range(400), shift))
-    whole = monitor(limits=limits).process(log.records)
-    first = monitor(limits=limits)
-    transitions = first.process(log.records[:250]).transitions
-    runs = {run: snapshot.load(snapshot.dump(state)) for run, state in first.runs.items()}
-    transitions += monitor(limits=limits, runs=runs).process(log.records[250:]).transitions
-    assert [each.encode() for _, each in transitions] == [each.encode() for _, each in whole.transitions]
-    assert any(each.detector == "drift.ADWIN" for _, each in transitions)
-
-
-def test_a_watch_that_does_not_fit_says_what_a_watch_needs() -> None:
-    with pytest.raises(SettingsError, match=r"watch number 1: .*drift\.ADWIN"):
-        watches_of(({"signal": "loss", "detector": "drift.Nothing"},))
-
-
 def test_a_loss_that_may_be_negative_is_charted_anew_and_its_jump_is_found() -> None:
     def signed(step: int, record: dict[str, Any]) -> None:
         record["loss"] = record["loss"] - 3.0 + (20.0 if step >= 300 else 0.0)
@@ -244,74 +219,3 @@ def test_most_layers_jumping_together_is_one_spike_of_the_model_and_one_layer_al
 
     assert jump(LAYERS) == "gradient_spike"
     assert jump(LAYERS[2:3]) == "layer_gradient_spike"
-
-
-def test_units_that_die_name_the_incident_that_their_weights_opened() -> None:
-    def die(step: int, record: dict[str, Any]) -> None:
-        noise = np.random.default_rng([5, step])
-        for name, of_layer in record["layers"].items():
-            dead = step >= 300 and name == "h.1"
-            of_layer["weight_norm"] *= 4.0 if dead else 1.0
-            if step % 10:
-                del of_layer["act_rms"]
-            else:
-                of_layer["act_zero_frac"] = float(noise.normal(0.4, 0.01)) + (0.2 if dead else 0.0)
-
-    transitions = transitions_of(training(range(380), die))
-    (incident,) = opened(transitions)
-    assert (incident.kind, incident.layer) == ("weight_blowup", "h.1")
-    assert {(each.kind, each.layer) for each in transitions[1:]} == {("dead_units", "h.1")}
-
-
-@pytest.mark.parametrize(("rate", "kind"), [(0.02, "weight_blowup"), (-0.02, "variance_collapse")])
-def test_weights_that_are_scaled_name_it_and_updates_that_lead_elsewhere_are_too_large(
-    rate: float, kind: str
-) -> None:
-    def updates(scaled: bool) -> str:
-        def change(step: int, record: dict[str, Any]) -> None:
-            of_layer = record["layers"]["h.1"]
-            if step >= 300:
-                of_layer["update_ratio"] = abs(rate)
-                of_layer["weight_norm"] *= (1 + (rate if scaled else rate / 20)) ** (step - 300)
-
-        last = {each.incident: each for each in transitions_of(training(range(360), change))}
-        return next(each.kind for each in last.values() if each.layer == "h.1")
-
-    assert updates(scaled=True) == kind
-    assert updates(scaled=False) == "update_ratio_high"
-
-
-def test_updates_of_a_gradient_that_vanished_are_not_the_cause() -> None:
-    def vanish(step: int, record: dict[str, Any]) -> None:
-        of_layer = record["layers"]["h.1"]
-        fall = 0.5 ** max(0, step - 300)
-        of_layer["update_ratio"] *= max(fall, 0.01)
-        of_layer["grad_norm"] *= max(fall, 0.15)
-
-    last = {each.incident: each for each in transitions_of(training(range(340), vanish))}
-    assert [each.kind for each in last.values()] == ["gradient_vanishing"]
-
-
-def test_an_incident_explains_what_was_considered_and_what_may_explain_it() -> None:
-    def jump(step: int, record: dict[str, Any]) -> None:
-        record["tokens"] = 1024
-        if step == 190:
-            record["events"] = [{"kind": "data_mix", "name": "books"}]
-        if step >= 200:
-            record["layers"]["h.1"]["grad_norm"] *= 300
-
-    (incident,) = opened(transitions_of(training(range(260), jump)))
-    verdicts = {each.explanation: each.verdict for each in incident.considered}
-    assert verdicts["data_mix"] == "may be: changed at step 190; for a while twice the evidence was asked"
-    assert verdicts["learning rate"].startswith("no: did not jump; 0.001 now")
-    assert verdicts["batch size"] == "no: unchanged, 1,024 tokens a step"
-    assert verdicts["restart"] == "no: none lately"
-
-
-def test_a_jump_of_the_learning_rate_is_not_explained_by_itself_and_may_explain_what_follows() -> None:
-    def jump(step: int, record: dict[str, Any]) -> None:
-        record["lr"] = 1e-3 if step < 250 else 1e-1
-
-    (incident,) = opened(transitions_of(training(range(300), jump)))
-    assert incident.kind == "lr_schedule"
-    assert "learning rate" not in {each.explanation for each in incident.considered}

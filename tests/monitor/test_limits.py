@@ -10,7 +10,8 @@ import numpy as np
 from anomaly import codec
 from anomaly.errors import Reason
 from anomaly.monitor import Limits, snapshot
-from anomaly.monitor.series import MAX_SIGNALS_A_RUN, SeriesTable
+from anomaly.monitor.numbering import MAX_SIGNALS_A_RUN
+from anomaly.monitor.series import SeriesTable
 from anomaly.records import Layout, LayoutMessage, StepMessage
 from tests.monitor.encoded import compact
 from tests.monitor.logs import Log, Record, monitor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from anomaly.incidents import Severity, Transition
 from tests.monitor.logs import healthy, opened, training, transitions_of
+from tests.monitor.survey_logs import kinds, model_only
 
 CLIMBS = 400
 
@@ -99,3 +101,51 @@ def test_a_setting_that_is_moved_is_no_series_that_shifted() -> None:
     noise = 0.01 * np.random.default_rng(2).standard_normal(300)
     assert told(with_series("beta", moved)) == []
     assert told(with_series("beta", moved + noise)) == ["series_shift"]
+
+
+@pytest.mark.parametrize("fell", [1.0, 0.97])
+def test_a_loss_that_rises_before_it_fell_is_one_that_another_decides(fell: float) -> None:
+    def adversarial(step: int) -> float:
+        return float(0.7 * fell ** min(1.0, step / 60) * math.exp(0.004 * max(0, min(step - 60, 240))))
+
+    assert kinds(model_only(adversarial, range(600))) == []
+
+
+def test_a_loss_that_loses_what_it_had_learned_is_found_however_young_the_run_is() -> None:
+    def diverging(step: int) -> float:
+        return float(3.5 * 0.5 ** min(1.0, step / 100) * math.exp(0.004 * max(0, step - 150)))
+
+    found = kinds(model_only(diverging, range(600)))
+    assert [kind for kind, _ in found] == ["loss_divergence"]
+    assert found[0][1] < 150 + 200
+
+
+def test_a_run_that_is_joined_midway_may_have_learned_long_ago() -> None:
+    def climbing(step: int) -> float:
+        return 2.0 * math.exp(0.002 * max(0, step - 10_200))
+
+    assert [kind for kind, _ in kinds(model_only(climbing, range(10_000, 10_600)))] == ["loss_divergence"]
+
+
+@pytest.mark.parametrize(("rises", "told_of_it"), [(150, False), (700, True)])
+def test_a_loss_of_either_sign_has_to_show_its_swings_before_a_climb_says_much(
+    rises: int, told_of_it: bool
+) -> None:
+    noise = np.random.default_rng(3).standard_normal(1200)
+    records = [
+        {"run": "r", "step": step, "loss": 0.05 * noise[step] + min(2.0, 0.01 * max(0, step - rises))}
+        for step in range(1200)
+    ]
+    assert bool(kinds(records)) == told_of_it
+
+
+@pytest.mark.parametrize(("fields", "found"), [({}, ["gradient_spike"]), ({"reward": 1.0}, [])])
+def test_gradients_of_a_policy_may_leap_with_what_it_does(fields: dict[str, float], found: list[str]) -> None:
+    def leaping(step: int, record: dict[str, Any]) -> None:
+        record.update(fields)
+        if step >= 250:
+            record["grad_norm_total"] *= 5.0
+            for of_layer in record["layers"].values():
+                of_layer["grad_norm"] *= 5.0
+
+    assert told(training(range(400), leaping)) == found

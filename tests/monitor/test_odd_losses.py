@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from anomaly.incidents import Severity
@@ -64,3 +65,12 @@ def test_a_loss_far_above_its_start_that_stays_there_is_critical() -> None:
     transitions = transitions_of(training(range(360), diverges))
     assert [each.severity for each in transitions][-1] is Severity.CRITICAL
     assert min(each.step for each in transitions if each.severity is Severity.CRITICAL) <= 335
+
+
+def test_the_noise_of_a_loss_of_either_sign_may_come_and_go() -> None:
+    noise = np.random.default_rng(5).standard_normal(600)
+    records = [
+        {"run": "r", "step": step, "loss": 0.4 + (0.3 * noise[step] if step < 540 else 1e-4 * (step - 540))}
+        for step in range(600)
+    ]
+    assert kinds(records) == []

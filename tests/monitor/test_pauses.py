@@ -107,7 +107,7 @@ def test_a_run_that_was_closed_is_not_watched_and_its_return_ends_its_silence() 
     after = watched.restarted()
     after.pass_(3000)
     assert after.seen == []
-    after.partition.lives.tick(1_790_000_100)
+    after.partition.lives.clock = 1_790_000_100_000
     outcome = after.partition.process([after.log.add(b'{"run":"r1","step":20}', **later)])
     after.timers.arrivals.update(outcome.touched)
     after.pass_(0.5)

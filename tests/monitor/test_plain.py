@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from anomaly import json_records
-from anomaly.monitor import Limits
-from anomaly.monitor.apply import apply_steps
+from anomaly.monitor import Limits, snapshot
+from anomaly.monitor.history import History
 from anomaly.monitor.limits import Watch
-from anomaly.monitor.plain import QUIET, take_plain
-from anomaly.records import StepMessage
+from anomaly.monitor.plain import Records, take_plain
+from anomaly.monitor.plain_look import take_due
+from anomaly.monitor.recent import LEAST_PACKED, RECENT_STEPS, Recent
+from anomaly.records import MAX_STEP, MILLIONTHS, StepMessage
 from tests.monitor.logs import Log, healthy, log_of, monitor, states, training
 
 SEEDS = range(12)
@@ -115,7 +117,7 @@ def test_incidents_come_and_go_in_most_of_these_logs() -> None:
     assert sum("resolved" in statuses for statuses in ended) > len(SEEDS) / 2
 
 
-def test_a_calm_run_takes_the_short_way_save_for_the_look_at_its_last_readings() -> None:
+def test_a_calm_run_takes_the_short_way_and_so_does_the_look_at_its_last_readings() -> None:
     partition = monitor()
     partition.process(log_of(training(range(50))).records)
     state = partition.runs["r1"]
@@ -123,12 +125,12 @@ def test_a_calm_run_takes_the_short_way_save_for_the_look_at_its_last_readings()
     for step in range(50, 66):
         record = json_records.decode(json.dumps({"run": "r1", **healthy(step)}).encode())
         assert isinstance(record, StepMessage)
-        rank, values = state.ranks[0], record.values[0]
-        ways.append(take_plain(state, rank, None, None, record.steps[0], record.times[0], values))
-        if ways[-1] is None:
-            apply_steps(state, record, None, Limits(), partition.outcome)
-    assert ways.count(QUIET) == 15
-    assert ways.count(None) == 1
+        one = Records(None, None, record.steps, record.times, record.values)
+        ways.append(take_plain(state, state.ranks[0], one))
+        if ways[-1] == (0, None):
+            assert take_due(state, state.ranks[0], one, None) == (1, None, [])
+    assert ways.count((1, None)) == 15
+    assert ways.count((0, None)) == 1
 
 
 def test_a_climb_that_only_its_own_chart_sees_opens_an_incident_by_either_way() -> None:
@@ -154,3 +156,50 @@ def test_the_newest_reading_is_known_by_either_way_and_after_a_look_at_them_all(
         partition.process([raw])
         assert partition.runs["r1"].history.newest("loss") == np.float32(record["loss"])
         assert partition.runs["r1"].history.newest("skipped") is None
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_a_batch_of_several_runs_brings_the_same_in_the_same_order_as_its_records_one_by_one(
+    seed: int,
+) -> None:
+    log = _log(seed)
+    _assert_cuts_change_nothing(log)
+
+
+def test_what_a_fork_starts_from_and_when_a_run_is_closed_do_not_depend_on_the_batch() -> None:
+    log, hours = Log(), 0
+    for step in range(120):
+        hours += 3 * (step == 60)
+        log.json(run="r1", **healthy(step)).timestamp += hours * 3_600_000 + step
+        for begins in range(100, min(step, 110)):
+            fork = {"root": "r1", "parent": "r1", "step": begins}
+            record = {"run": f"fork {begins}", **healthy(step, begins), "fork": fork}
+            log.json(**record).timestamp += hours * 3_600_000 + step
+    _assert_cuts_change_nothing(log)
+
+
+def _assert_cuts_change_nothing(log: Log) -> None:
+    limits = Limits(silent_ms=2 * 3_600_000)
+    whole, single = monitor(limits=limits), monitor(limits=limits)
+    found = [each.encode() for _, each in whole.process(log.records).transitions]
+    outcomes = [single.process([record]) for record in log.records]
+    assert found == [each.encode() for outcome in outcomes for _, each in outcome.transitions]
+    assert {run: snapshot.dump(state) for run, state in whole.runs.items()} == {
+        run: snapshot.dump(state) for run, state in single.runs.items()
+    }
+
+
+def test_what_the_looks_have_learned_outlives_a_history_without_readings() -> None:
+    history = History()
+    history.known["weights.checks"] = 3.0
+    assert History(history.saved()).known == history.known
+
+
+def test_the_last_steps_are_the_same_whether_they_came_together_or_not() -> None:
+    for first in (0, -MAX_STEP * MILLIONTHS):
+        steps = [first + at for at in range(RECENT_STEPS + 40)]
+        single, together = Recent(), Recent()
+        single.extend(max(step * 2 + 1, LEAST_PACKED) for step in steps)
+        for at in range(0, len(steps), 15):
+            together.extend_quiet(steps[at : at + 15])
+        assert list(together) == list(single)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.monitor.logs import training, transitions_of
+from tests.monitor.logs import LAYERS, training, transitions_of
 from tests.monitor.survey_logs import falling, kinds, model_only, serious
 
 
@@ -83,3 +83,30 @@ def test_weights_that_are_not_those_that_were_saved_show_at_once_at_a_resume(ses
 def test_weights_that_go_on_or_are_cut_anew_are_quiet_at_a_resume(session: int) -> None:
     assert kinds(continued(1.0, session)) == []
     assert kinds(continued(1.01, session, kind="world_size", size=8)) == []
+
+
+def one_layer(factor: float, updates: float) -> list[dict[str, Any]]:
+    """A run that goes on at step 200 with the norm of one layer's weights by `factor` larger."""
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        if step == 200:
+            record["events"] = [{"kind": "resume"}]
+        for name, of_layer in record["layers"].items():
+            other = step >= 200 and name == LAYERS[2]
+            of_layer |= {
+                "weight_norm": (2.0 + 1e-3 * step) * (factor if other else 1.0),
+                "update_ratio": updates,
+            }
+
+    return training(range(203), change)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.97, 1.03])
+def test_one_layer_of_other_weights_at_a_resume_is_named(factor: float) -> None:
+    opened, *_ = serious(transitions_of(one_layer(factor, 1e-3)))
+    assert (opened.kind, opened.step, opened.layers) == ("resume_corruption", 200, (LAYERS[2],))
+    assert opened.evidence[0].expected == pytest.approx(2.2, abs=0.005)
+
+
+def test_a_norm_that_its_updates_can_reach_is_quiet_at_a_resume() -> None:
+    assert kinds(one_layer(1.03, 2e-2)) == []

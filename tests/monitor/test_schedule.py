@@ -38,6 +38,13 @@ def test_a_rate_that_falls_out_of_a_smooth_decay_is_off_its_schedule() -> None:
     assert 300 <= found[0][1] <= 325
 
 
+@pytest.mark.parametrize("start", [420, 450])
+def test_a_rate_that_rises_out_of_a_smooth_decay_is_off_its_schedule_below_its_peak_too(start: int) -> None:
+    found = kinds(with_lr(lambda step: cosine(step) * (3 if step >= start else 1), range(600)))
+    assert [kind for kind, _ in found] == ["lr_schedule"]
+    assert start <= found[0][1] <= start + 25
+
+
 @pytest.mark.parametrize("factor", [3.0, 1 / 30, 0.0])
 def test_a_jump_of_a_settled_rate_is_off_its_schedule(factor: float) -> None:
     found = kinds(with_lr(lambda step: warmed_up(step) * (factor if step >= 300 else 1), range(340)))
@@ -52,12 +59,25 @@ def test_a_jump_of_a_settled_rate_is_off_its_schedule(factor: float) -> None:
         cosine,
         lambda step: warmed_up(step) * 0.1 ** (step // 200),
         lambda step: 0.02e-3 + warmed_up(step) * 0.5 * (1 + math.cos(math.pi * (step % 150) / 150)),
+        lambda step: 1e-3 * 0.6 ** (step // 150) * (0.55 + 0.45 * math.cos(math.pi * (step % 150) / 150)),
+        lambda step: 1e-3 * 0.6 ** (step // 150) * max(0.02, 1 - step % 150 / 150),
         lambda step: warmed_up(step) * max(0.01, min(1.0, (600 - step) / 150)),
         lambda step: warmed_up(step % 300) * max(0.05, min(1.0, (300 - step % 300) / 75)),
         lambda step: 1e-3 * min(1.0, 0.2 * (1 + step // 100)),
         lambda step: max(0.0, 1e-3 * (1 - step / 560)),
     ],
-    ids=["constant", "cosine", "steps", "warm restarts", "wsd", "re-warm", "staircase", "ends at 0"],
+    ids=[
+        "constant",
+        "cosine",
+        "steps",
+        "warm restarts",
+        "smaller restarts",
+        "smaller linear restarts",
+        "wsd",
+        "re-warm",
+        "staircase",
+        "ends at 0",
+    ],
 )
 def test_a_schedule_as_they_are_is_quiet(schedule: Callable[[int], float]) -> None:
     assert kinds(with_lr(schedule, range(600))) == []

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anomaly import codec
 from anomaly.incidents import Severity, Transition
 from anomaly.monitor.kin import Kin
-from anomaly.monitor.series import SeriesNames, table_of
-from tests.monitor.logs import transitions_of
+from anomaly.monitor.numbering import SeriesNames
+from anomaly.monitor.series import table_of
+from anomaly.records import Layout, LayoutMessage, StepMessage
+from tests.monitor.logs import Log, outcome_of, transitions_of
 
 NAMES = ["embed", *(f"h.{block}.{part}" for block in range(4) for part in ("qkv", "up")), "head"]
 
@@ -62,16 +65,26 @@ def test_neither_a_healthy_warm_up_nor_an_embedding_that_goes_its_way_is_one() -
     assert raised(110, "embed", "weight_norm", 0.008) == []
 
 
-def test_an_output_layer_an_expert_and_what_has_no_like_are_no_siblings() -> None:
-    layers = ("embed", "h.0.up", "h.0.expert.0", "h.1.up", "h.1.expert.0", "h.2.up")
+def kin_of(layers: tuple[str, ...]) -> Kin:
     numbers = np.arange(len(layers), dtype="<i4").tobytes()
     signals = np.zeros(len(layers), "<i2").tobytes()
     blank = bytes(len(layers))
-    kin = Kin(
-        table_of(SeriesNames(layers, ("grad_norm",), numbers, signals, blank, blank, blank)), "grad_norm"
-    )
-    assert [name for name, alike in zip(layers, kin.alike, strict=True) if alike] == ["h.0.up", "h.1.up"]
-    assert kin.blocks.tolist() == [0, 1, 1, 2, 2, 3]
+    names = SeriesNames(layers, ("grad_norm",), numbers, signals, blank, blank, blank)
+    return Kin(table_of(names), "grad_norm")
+
+
+def alike(layers: tuple[str, ...]) -> list[str]:
+    return [name for name, like in zip(layers, kin_of(layers).alike, strict=True) if like]
+
+
+def test_an_output_layer_an_expert_and_what_has_no_like_are_no_siblings() -> None:
+    layers = ("embed", "h.0.up", "h.0.expert.0", "h.1.up", "h.1.expert.0", "h.2.up")
+    assert alike(layers) == ["h.0.up", "h.1.up"]
+    assert kin_of(layers).blocks.tolist() == [0, 1, 1, 2, 2, 3]
+
+
+def test_the_first_of_layers_in_a_row_takes_the_input_and_is_no_like_of_the_others() -> None:
+    assert alike(("net.0", "net.2", "net.4", "net.6")) == ["net.2", "net.4"]
 
 
 def test_a_gradient_that_jumps_to_and_fro_in_one_layer_is_noise() -> None:
@@ -94,3 +107,18 @@ def test_weights_that_grow_by_a_third_of_a_percent_a_step_are_found_within_three
     assert first.kind == "weight_blowup"
     assert first.layer == layer
     assert first.step <= 320
+
+
+@pytest.mark.parametrize(("parameters", "found"), [(4096, ["gradient_noise"]), (1, [])])
+def test_the_gradient_of_a_learned_scale_may_be_all_noise(parameters: int, found: list[str]) -> None:
+    layout = Layout(tuple(NAMES), ("grad_norm",), ("loss",), None, tuple(parameters for _ in NAMES))
+    log, noise = Log(), np.random.default_rng(8).standard_normal(400)
+    log.add(codec.encode_layout(LayoutMessage("r1", layout)))
+    for record in records(400):
+        step = record["step"]
+        norms = [record["layers"][name]["grad_norm"] for name in NAMES]
+        norms[2] *= float(np.exp(noise[step])) if step >= 200 else 1.0
+        values = np.array([[record["loss"], *norms]], np.float32)
+        log.add(codec.encode_steps(StepMessage("r1", 0, [step * 10**6], [None], values, layout.hash)))
+    told = [each for _, each in outcome_of(log).transitions if each.severity is not Severity.INFO]
+    assert [each.kind for each in told if each.status == "opened"] == found

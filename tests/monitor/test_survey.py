@@ -74,6 +74,20 @@ def test_a_layer_far_off_its_siblings_in_the_first_steps_is_poorly_initialised()
     assert incident.step <= 20
 
 
+@pytest.mark.parametrize(
+    ("signal", "at", "found"),
+    [("act_rms", 0, []), ("act_rms", 11, []), ("grad_norm", 11, []), ("act_rms", 5, ["poor_initialisation"])],
+)
+def test_the_first_and_the_last_of_layers_in_a_row_may_be_of_another_size(
+    signal: str, at: int, found: list[str]
+) -> None:
+    layers = tuple(f"h.{each}" for each in range(12))
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    for record in records:
+        record["layers"][layers[at]][signal] *= 14
+    assert [kind for kind, _ in kinds(records)] == found
+
+
 @pytest.mark.parametrize(("gain", "found"), [(1.2, []), (1.8, ["poor_initialisation"])])
 def test_activations_that_grow_wild_with_depth_are_poorly_initialised(gain: float, found: list[str]) -> None:
     layers = tuple(f"h.{at}" for at in range(14))
@@ -96,6 +110,36 @@ def test_so_is_one_that_has_only_one_or_two_of_its_like(layers: tuple[str, ...],
     (incident,) = serious(transitions_of(records))
     assert incident.kind == "poor_initialisation"
     assert odd in incident.layers
+
+
+@pytest.mark.parametrize(("rows", "found"), [(4, []), (12, ["poor_initialisation"])])
+def test_few_layers_in_a_row_may_be_of_other_kinds(rows: int, found: list[str]) -> None:
+    layers = tuple(str(at) for at in range(rows))
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    for record in records:
+        record["layers"]["2"]["grad_norm"] /= 6  # as a normalisation's among linear layers
+    assert [kind for kind, _ in kinds(records)] == found
+
+
+@pytest.mark.parametrize(("layer", "found"), [("head", []), ("h.1", ["weight_blowup"])])
+def test_the_weights_of_a_head_may_double_as_it_learns(layer: str, found: list[str]) -> None:
+    def growing(step: int, record: dict[str, Any]) -> None:
+        record["layers"][layer]["weight_norm"] = 2.0 ** (1.0 + 0.006 * step)
+
+    assert [kind for kind, _ in kinds(training(range(280), growing))] == found
+
+
+@pytest.mark.parametrize(("readings", "found"), [(60, ["update_ratio_high"]), (300, [])])
+def test_updates_that_creep_up_are_quiet_while_the_loss_does_not_rise(
+    readings: int, found: list[str]
+) -> None:
+    def creeping(step: int, record: dict[str, Any]) -> None:
+        record["layers"]["h.1"]["update_ratio"] *= 10.0 ** min(1.0, max(0, step - 300) / readings)
+        if step % 10:
+            for of_layer in record["layers"].values():
+                del of_layer["update_ratio"]
+
+    assert [kind for kind, _ in kinds(training(range(900), creeping))] == found
 
 
 def test_clipping_at_each_step_where_it_was_rare_is_a_remark() -> None:
