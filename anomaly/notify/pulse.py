@@ -27,7 +27,11 @@ class Pulse:
     def __init__(self, session_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = SHARE * session_seconds
         self._clock = clock
-        self._latest = clock()
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on something is its own to lose; what stood still before, as a slow start does, counts for nothing."""
+        self._latest = self._clock()
         self._lost = 0.0
 
     def beat(self) -> None:

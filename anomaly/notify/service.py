@@ -132,6 +132,7 @@ class Notifier:
             # Before the actions are known, whoever is muted would be paged.
             await asyncio.wait({*tasks, read}, return_when=asyncio.FIRST_COMPLETED)
             if read.done():
+                self._pulse.begin()
                 tasks |= {asyncio.create_task(lane.run()) for lane in lanes}
                 tasks.add(asyncio.create_task(self._watch(lanes)))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +145,9 @@ class Notifier:
             task.result()
 
     async def _watch(self, lanes: list[Lane]) -> None:
+        """Whether all lanes are ready. Ends the notifier once it stood still, not only when it has a page to send."""
         while True:
+            self._pulse.check()
             self._ready(all(lane.settled for lane in lanes))
             await asyncio.sleep(PULSE_SECONDS)
 
