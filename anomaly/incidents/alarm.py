@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from anomaly.incidents.kinds import KINDS
-from anomaly.incidents.transition import Evidence, Severity
+from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
 from anomaly.records import step_number
 
 
@@ -31,12 +31,19 @@ def alarm_of(
     evidence: tuple[Evidence, ...],
     layers: tuple[str, ...] = (),
     ranks: tuple[int, ...] = (),
+    severity: Severity | None = None,
 ) -> Alarm:
-    """An alarm as severe as its kind is."""
-    return Alarm(kind, KINDS[kind].severity, first_step, evidence, layers, ranks)
+    """An alarm, as severe as its kind is unless told; evidence that does not say since when is since `first_step`."""
+    since = step_number(first_step)
+    told = tuple(
+        each if each.since_step is not None else msgspec.structs.replace(each, since_step=since)
+        for each in evidence[:MAX_EVIDENCE]
+    )
+    severity = KINDS[kind].severity if severity is None else severity
+    return Alarm(kind, severity, first_step, told, layers[:MAX_LAYERS_NAMED], ranks)
 
 
-def alarm_by(kind: str, first_step: int, evidence: Evidence) -> Alarm:
-    """An alarm by one statistic since `first_step`: of its layer, or of the whole model."""
-    since = msgspec.structs.replace(evidence, since_step=step_number(first_step))
-    return alarm_of(kind, first_step, (since,), () if evidence.layer is None else (evidence.layer,))
+def alarm_by(kind: str, first_step: int, evidence: Evidence, severity: Severity | None = None) -> Alarm:
+    """An alarm by one statistic: of its layer, or of the whole model."""
+    layers = () if evidence.layer is None else (evidence.layer,)
+    return alarm_of(kind, first_step, (evidence,), layers, severity=severity)

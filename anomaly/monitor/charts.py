@@ -13,10 +13,10 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence, Severity
 from anomaly.monitor.context import other_data_explain
 from anomaly.monitor.learning import SLOW_READINGS, moving_slowly, what_learns
 from anomaly.monitor.losses import is_young
@@ -195,7 +195,7 @@ def _alarm(state: RunState, finding: Finding, moment: Moment, steps: float) -> A
     kind = (
         "loss_spike_transient" if severity is Severity.INFO and finding.stage is Stage.LOSS else finding.kind
     )
-    return Alarm(kind, severity, first_step, evidence, layers[:MAX_LAYERS_NAMED])
+    return alarm_of(kind, first_step, evidence, layers, severity=severity)
 
 
 def _suspects_first(table: SeriesTable, finding: Finding) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_of
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.peer_columns import Columns, Compared, columns_of
 from anomaly.monitor.replicas import replica_alarms
@@ -234,7 +234,7 @@ def _far_behind(judged: _Judged, seconds: NDArray[np.float32]) -> list[Alarm]:
     if not lasting or len(lasting) * 2 > len(numbers):
         return []
     ratio = worst / typical
-    evidence = Evidence("step_seconds", worst, typical, ratio, "peers", since_step=step_number(judged.step))
+    evidence = Evidence("step_seconds", worst, typical, ratio, "peers")
     return [rank_alarm("straggler", lasting, judged.step, (evidence,))]
 
 
@@ -258,4 +258,4 @@ def rank_alarm(
     kind: str, ranks: list[int], step: int, evidence: tuple[Evidence, ...], layers: tuple[str, ...] = ()
 ) -> Alarm:
     """An alarm about ranks."""
-    return alarm_of(kind, step, evidence, layers[:MAX_LAYERS_NAMED], tuple(ranks))
+    return alarm_of(kind, step, evidence, layers, tuple(ranks))

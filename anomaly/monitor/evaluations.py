@@ -11,7 +11,6 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import CAUTION_FACTOR
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.paired import best_before, worse
 
 KEPT_EVALUATIONS = 24
@@ -66,13 +65,7 @@ def _judged(state: RunState) -> list[Alarm]:
     at_once = float(np.diff(since_best).max()) >= AT_ONCE * float(since_best[-1] - since_best[0])
     kind = "overfit" if falls and not at_once else "eval_regression"
     first_step = int(steps[best + 1])
-    since = step_number(first_step)
-    evidence = [
-        Evidence("eval_loss", float(losses[-1]), float(losses[best]), ratio, "evaluations", since_step=since)
-    ]
+    evidence = [Evidence("eval_loss", float(losses[-1]), float(losses[best]), ratio, "evaluations")]
     if math.isfinite(training[-1]) and math.isfinite(training[best]):
-        drop = Evidence(
-            "loss", float(training[-1]), float(training[best]), 1.0, "evaluations", since_step=since
-        )
-        evidence.append(drop)
+        evidence.append(Evidence("loss", float(training[-1]), float(training[best]), 1.0, "evaluations"))
     return [alarm_of(kind, first_step, tuple(evidence))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,10 +9,11 @@ from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
+from anomaly.monitor.kin import family_of
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import MILLIONTHS
 from detectors.outlying import SPREADS, outlying
 from detectors.rows import Row
 
@@ -29,7 +29,6 @@ ROW = 8
 """Of fewer layers in a row one in fifty is four times what the others are, by chance or by its shape."""
 WILD_RMS = 100.0
 WILD_SHARE = 0.5
-_DIGITS = re.compile(r"\d+")
 
 
 def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -79,7 +78,7 @@ def _families_of(table: SeriesTable, signal: str) -> _Families:
     if signal not in by_signal:
         families: dict[str, list[int]] = {}
         for slot in table.slots_of((signal,)).tolist():
-            families.setdefault(_DIGITS.sub("#", table.layer_name(slot) or ""), []).append(slot)
+            families.setdefault(family_of(table.layer_name(slot) or ""), []).append(slot)
         by_signal[signal] = {name: np.array(members, np.intp) for name, members in families.items()}
     return by_signal[signal]
 
@@ -136,9 +135,7 @@ def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Momen
                 max(score, 1.0),
                 "profile",
                 layer=state.table.layer_name(slot),
-                since_step=step_number(0),
             )
         )
-    names = [state.table.layer_name(slot) or "" for slot in slots]
-    layers = tuple(dict.fromkeys(names))[:MAX_LAYERS_NAMED]
-    return alarm_of("poor_initialisation", 0, tuple(evidence), layers)
+    names = dict.fromkeys(state.table.layer_name(slot) or "" for slot in slots)
+    return alarm_of("poor_initialisation", 0, tuple(evidence), tuple(names))

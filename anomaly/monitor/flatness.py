@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset, other_data_explain
 from anomaly.monitor.history import KEPT
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import SPEED, STILL_SPEED
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import MILLIONTHS
 from detectors.bumps import LEAST, bump
 from detectors.flat import Z
 from detectors.levels import spike_level
@@ -50,10 +50,8 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         return []
     kind = "flat_from_start" if start >= 1 else "loss_plateau"
     first_step = round(history.flat.since(kind == "flat_from_start") * MILLIONTHS)
-    evidence = Evidence(
-        "loss", float(loss[-1]), None, max(long, start), "flat", since_step=step_number(first_step)
-    )
-    return [alarm_of(kind, first_step, (evidence,))]
+    evidence = Evidence("loss", float(loss[-1]), None, max(long, start), "flat")
+    return [alarm_by(kind, first_step, evidence)]
 
 
 def _hardly_moves(state: RunState) -> bool:
@@ -92,5 +90,5 @@ def bump_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if ratio < 1 or other_data_explain(state, float(loss[-1]), expected):
         return []
     first_step = int(state.history.steps[-readings])
-    evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump", since_step=step_number(first_step))
-    return [alarm_of("loss_spike_persistent", first_step, (evidence,))]
+    evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump")
+    return [alarm_by("loss_spike_persistent", first_step, evidence)]

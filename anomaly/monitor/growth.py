@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
@@ -16,7 +16,6 @@ from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.noise import GRADIENTS
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import LEARNED
-from anomaly.records import step_number
 from detectors.rows import Row
 from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
 
@@ -58,9 +57,8 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         ratio *= state.slab.levels.gain("growth", "gradient") / caution(state)
         if ratio >= 1:
             first_step = int(history.steps[-min(readings, len(history.steps))])
-            since = step_number(first_step)
-            evidence = Evidence("grad_norm_total", last, None, ratio, "growth", since_step=since)
-            return [alarm_of(kind, first_step, (evidence,))]
+            evidence = Evidence("grad_norm_total", last, None, ratio, "growth")
+            return [alarm_by(kind, first_step, evidence)]
     return []
 
 

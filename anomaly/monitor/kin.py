@@ -15,6 +15,11 @@ from anomaly.monitor.series import EXPERT, WHOLE_MODEL, SeriesTable
 _NUMBERS = re.compile(r"\d+")
 
 
+def family_of(name: str) -> str:
+    """A layer's name with "#" for each number: siblings are named alike but for numbers."""
+    return _NUMBERS.sub("#", name)
+
+
 class Kin:
     """Of one signal: its layers' slots int [n]; which of them have their like, bool [n]; their blocks, int32 [n].
 
@@ -30,7 +35,7 @@ class Kin:
         self.slots: NDArray[np.intp] = slots[table.slot_layer[slots] != WHOLE_MODEL]
         layers = table.slot_layer[self.slots]
         names = [table.layers[layer] for layer in layers.tolist()]
-        kinds = [_NUMBERS.sub("#", name) for name in names]
+        kinds = [family_of(name) for name in names]
         many = {kind for kind, count in Counter(kinds).items() if count > 1}
         last = layers.max(initial=-1)
         first: dict[str, int] = {}

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import REPEATED, RunState
-from anomaly.records import step_number
 from detectors.levels import BUDGET, spike_level
 from detectors.slab import SPARSE_STEPS
 
@@ -62,11 +61,9 @@ def _climbs(state: RunState, values: dict[str, float], moment: Moment) -> list[A
     for at in (at for at, ratio in enumerate(ratios) if ratio >= 1):
         reading = state.slab.describe(slots[CLIMBING[at]])
         first_step = onset_step(state, int(state.climb.since[at]) - 1, moment)
-        since = step_number(first_step)
         expected = state.climb.expected(at)
-        evidence = Evidence(CLIMBING[at], reading.value, expected, ratios[at], "climb", since_step=since)
-        kind = _CLIMB_KINDS[CLIMBING[at]]
-        alarms.append(alarm_of(kind, first_step, (evidence,)))
+        evidence = Evidence(CLIMBING[at], reading.value, expected, ratios[at], "climb")
+        alarms.append(alarm_by(_CLIMB_KINDS[CLIMBING[at]], first_step, evidence))
     return alarms
 
 
@@ -110,9 +107,8 @@ def _sparse_spike(state: RunState, slot: int, moment: Moment, steps: float) -> l
         return []
     if math.log2(reading.value / reading.expected) < SPARSE_EFFECT:
         return []
-    step = step_number(moment.step)
-    evidence = Evidence("loss", reading.value, reading.expected, z / level, "sparse_spike", since_step=step)
-    return [alarm_of("loss_spike_persistent", moment.step, (evidence,))]
+    evidence = Evidence("loss", reading.value, reading.expected, z / level, "sparse_spike")
+    return [alarm_by("loss_spike_persistent", moment.step, evidence)]
 
 
 def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[Alarm]:
@@ -130,12 +126,5 @@ def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[
     if ratios[worst] < 1:
         return []
     first_step = onset_step(state, int(state.repeats.run[worst]), moment)
-    evidence = Evidence(
-        REPEATED[worst],
-        last[worst],
-        None,
-        float(ratios[worst]),
-        "run_length",
-        since_step=step_number(first_step),
-    )
-    return [alarm_of("repeated_batch", first_step, (evidence,))]
+    evidence = Evidence(REPEATED[worst], last[worst], None, float(ratios[worst]), "run_length")
+    return [alarm_by("repeated_batch", first_step, evidence)]

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.layer_looks import LayerLooks
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, Placement
 from anomaly.monitor.state import RunState
-from anomaly.records import NOT_MEASURED_BITS, StepMessage, step_number
+from anomaly.records import NOT_MEASURED_BITS, StepMessage
 
 LOOK_READINGS = 24
 INTERVALS = 10
@@ -113,12 +113,11 @@ def _layers_of(state: RunState, placement: Placement) -> NDArray[np.bool_]:
 def _alarm(state: RunState, missed: list[int], moment: Moment) -> Alarm:
     looks, layers = state.looks, state.table.layers
     first_step = onset_step(state, int(looks.absent[missed].min()), moment)
-    evidence = tuple(_evidence(looks, layer, layers[layer], first_step) for layer in missed[:MAX_EVIDENCE])
-    named = tuple(layers[layer] for layer in missed[:MAX_LAYERS_NAMED])
-    return alarm_of("partial_telemetry", first_step, evidence, named)
+    evidence = tuple(_evidence(looks, layer, layers[layer]) for layer in missed[:MAX_EVIDENCE])
+    return alarm_of("partial_telemetry", first_step, evidence, tuple(layers[layer] for layer in missed))
 
 
-def _evidence(looks: LayerLooks, layer: int, name: str, first_step: int) -> Evidence:
+def _evidence(looks: LayerLooks, layer: int, name: str) -> Evidence:
     absent, usual = int(looks.absent[layer]), max(int(looks.longest[layer]), LOOK_READINGS)
     score = absent / (INTERVALS * usual)
-    return Evidence("readings_absent", absent, usual, score, "missing_layer", name, step_number(first_step))
+    return Evidence("readings_absent", absent, usual, score, "missing_layer", name)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm
+from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence, Severity
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence, Severity
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import RunState
-from anomaly.records import NOT_MEASURED_BITS, step_number
+from anomaly.records import NOT_MEASURED_BITS
 
 SKIPS_BEFORE_WARNING = 10
 _EXPONENT = np.uint32(0x7F800000)
@@ -50,13 +50,13 @@ def nonfinite_alarm(
         context.nonfinite_step = moment.step
     # Later records only show how it spread, unless layers before the first bad activation are still good.
     named = first or context.nonfinite_step == moment.step or _begins_within(state.table, values, kind, slots)
-    return Alarm(
-        kind=kind,
-        severity=severity,
-        first_step=moment.step,
-        layers=_names(state.table, slots) if named else (),
-        ranks=(rank,) if named and state.multiple_ranks else (),
-        evidence=tuple(_evidence(state, values, int(slot), moment) for slot in slots[:MAX_EVIDENCE]),
+    return alarm_of(
+        kind,
+        moment.step,
+        tuple(_evidence(state, values, int(slot)) for slot in slots[:MAX_EVIDENCE]),
+        _names(state.table, slots) if named else (),
+        (rank,) if named and state.multiple_ranks else (),
+        severity,
     )
 
 
@@ -115,10 +115,10 @@ def _forward(table: SeriesTable, slots: list[int]) -> NDArray[np.intp]:
 
 def _names(table: SeriesTable, slots: NDArray[np.intp]) -> tuple[str, ...]:
     names = (table.layer_name(int(slot)) for slot in slots)
-    return tuple(dict.fromkeys(name for name in names if name is not None))[:MAX_LAYERS_NAMED]
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-def _evidence(state: RunState, values: NDArray[np.float32], slot: int, moment: Moment) -> Evidence:
+def _evidence(state: RunState, values: NDArray[np.float32], slot: int) -> Evidence:
     reading = state.slab.describe(slot)
     expected = reading.expected if np.isfinite(reading.expected) and state.slab.learned(slot) else None
     return Evidence(
@@ -128,5 +128,4 @@ def _evidence(state: RunState, values: NDArray[np.float32], slot: int, moment: M
         score=1.0,
         detector="nonfinite",
         layer=state.table.layer_name(slot),
-        since_step=step_number(moment.step),
     )

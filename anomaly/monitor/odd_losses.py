@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Severity
@@ -14,7 +14,6 @@ from anomaly.monitor.context import caution
 from anomaly.monitor.flatness import LASTING_READINGS
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.glance import Glance
 from detectors.levels import spike_level
 from detectors.quiet import fallen, still
@@ -48,9 +47,8 @@ def out_of_range_alarms(state: RunState, loss: float, moment: Moment) -> list[Al
     jump = -float(np.diff(values[-JUMP_READINGS - 1 :]).min())
     if least < NEAR_ZERO * middle or jump < JUMP * middle or middle - loss < BELOW * (middle - least):
         return []
-    since = step_number(moment.step)
-    evidence = Evidence("loss", loss, middle, jump / (JUMP * middle), "out_of_range", since_step=since)
-    return [alarm_of("loss_out_of_range", moment.step, (evidence,))]
+    evidence = Evidence("loss", loss, middle, jump / (JUMP * middle), "out_of_range")
+    return [alarm_by("loss_out_of_range", moment.step, evidence)]
 
 
 def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -67,10 +65,8 @@ def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         if ratio >= 1:
             first_step = int(history.steps[-readings])
             expected = float(np.nanmedian(loss[:-readings]))
-            evidence = Evidence(
-                "loss", float(loss[-1]), expected, ratio, find, since_step=step_number(first_step)
-            )
-            return [alarm_of("loss_collapse", first_step, (evidence,))]
+            evidence = Evidence("loss", float(loss[-1]), expected, ratio, find)
+            return [alarm_by("loss_collapse", first_step, evidence)]
     return []
 
 
@@ -91,15 +87,8 @@ def spike_rate_alarms(state: RunState, seen: Glance, new: int, moment: Moment) -
     if ratio < 1:
         return []
     first_step = int(history.steps[0])
-    evidence = Evidence(
-        "loss",
-        float(history.of("loss")[-1]),
-        None,
-        ratio,
-        "spike_rate",
-        since_step=step_number(first_step),
-    )
-    return [Alarm("loss_spike_transient", Severity.WARNING, first_step, (evidence,))]
+    evidence = Evidence("loss", float(history.of("loss")[-1]), None, ratio, "spike_rate")
+    return [alarm_by("loss_spike_transient", first_step, evidence, Severity.WARNING)]
 
 
 def _spikes(loss: np.ndarray, new: int) -> int:
@@ -130,5 +119,5 @@ def far_up_alarms(state: RunState, seen: Glance, moment: Moment) -> list[Alarm]:
         return []
     first_step = int(history.steps[-FAR_READINGS])
     loss, ratio = float(history.of("loss")[-1]), (low - best) / FAR_UP
-    evidence = Evidence("loss", loss, 2.0**best, ratio, "far_up", since_step=step_number(first_step))
-    return [Alarm("loss_divergence", Severity.CRITICAL, first_step, (evidence,))]
+    evidence = Evidence("loss", loss, 2.0**best, ratio, "far_up")
+    return [alarm_by("loss_divergence", first_step, evidence, Severity.CRITICAL)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import LEARNING_RATE, Evidence
 from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.pace import EFFECT, LAST, level, slower
 
 LASTING_READINGS = 16
@@ -51,10 +50,8 @@ def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if lasts < LASTING_READINGS or any(each.kind == STRAGGLER for each in state.book.open):
         return []
     first_step = onset_step(state, int(lasts) + LAST // 2, moment)
-    evidence = Evidence(
-        "step_seconds", 2.0**now, 2.0**usual, ratio, "pace", since_step=step_number(first_step)
-    )
-    return [alarm_of("throughput_drop", first_step, (evidence,))]
+    evidence = Evidence("step_seconds", 2.0**now, 2.0**usual, ratio, "pace")
+    return [alarm_by("throughput_drop", first_step, evidence)]
 
 
 def _is_explained(state: RunState) -> bool:

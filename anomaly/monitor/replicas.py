@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_LAYERS_NAMED, Evidence
 from anomaly.monitor.state import RunState
-from anomaly.records import NOT_MEASURED_BITS, step_number
+from anomaly.records import NOT_MEASURED_BITS
 from detectors.consensus import minority
 
 AGREED = 3
@@ -48,10 +48,7 @@ def replica_alarms(
     if not odd:
         return []
     layers = _differing(state, numbers, stacked, odd, replicas)
-    since = step_number(step)
-    evidence = Evidence(
-        "weight_hash", float(len(odd)), 0.0, float(len(odd)), "replica_vote", since_step=since
-    )
+    evidence = Evidence("weight_hash", float(len(odd)), 0.0, float(len(odd)), "replica_vote")
     return [alarm_of("replica_divergence", step, (evidence,), layers, tuple(sorted(odd)))]
 
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.history import RESUME_READINGS
 from anomaly.monitor.kin import beside
 from anomaly.monitor.state import RunState
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import MILLIONTHS
 from detectors.rows import Row
 from detectors.samples import Before, rise
 
@@ -77,15 +77,8 @@ def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
     ratio = rise(before, _log2(after), earlier)
     if ratio < 1 or not after[-1] > 0:
         return []
-    evidence = Evidence(
-        "loss",
-        float(after[-1]),
-        2.0**before.level,
-        ratio,
-        "two_samples",
-        since_step=step_number(first_step),
-    )
-    return [alarm_of("resume_corruption", first_step, (evidence,))]
+    evidence = Evidence("loss", float(after[-1]), 2.0**before.level, ratio, "two_samples")
+    return [alarm_by("resume_corruption", first_step, evidence)]
 
 
 def weights_alarms(
@@ -122,9 +115,8 @@ def _most_moved(state: RunState, moved: NDArray[np.float64], readings: float, mo
     ratio = rate / (OTHER_WEIGHTS * max(usual))
     if ratio < 1:
         return []
-    since = step_number(moment.step)
-    evidence = Evidence("weight_norm", rate, max(usual), ratio, "speed", since_step=since)
-    return [alarm_of("resume_corruption", moment.step, (evidence,))]
+    evidence = Evidence("weight_norm", rate, max(usual), ratio, "speed")
+    return [alarm_by("resume_corruption", moment.step, evidence)]
 
 
 def _layers_moved(
@@ -145,21 +137,14 @@ def _layers_moved(
     found = np.argsort(-ratios, kind="stable")[: np.count_nonzero(ratios >= 1)]
     if not len(found):
         return []
-    since = step_number(moment.step)
-    names = [table.layer_name(slot) or "" for slot in table.weight_slots[far[found]].tolist()]
+    names = tuple(table.layer_name(slot) or "" for slot in table.weight_slots[far[found]].tolist())
     evidence = tuple(
         Evidence(
-            "weight_norm",
-            float(norms[far[at]]),
-            float(before[far[at]]),
-            float(ratios[at]),
-            "speed",
-            layer=name,
-            since_step=since,
+            "weight_norm", float(norms[far[at]]), float(before[far[at]]), float(ratios[at]), "speed", name
         )
         for at, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
     )
-    return [alarm_of("resume_corruption", moment.step, evidence, tuple(names[:MAX_LAYERS_NAMED]))]
+    return [alarm_of("resume_corruption", moment.step, evidence, names)]
 
 
 def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
@@ -217,10 +202,9 @@ def _updates_alarm(
                 abs(middle) / UPDATE_RISE,
                 "resume",
                 layer=state.table.layer_name(slot),
-                since_step=step_number(moment.step),
             )
         )
-    names = tuple(state.table.layer_name(slot) or "" for slot in order[:MAX_LAYERS_NAMED].tolist())
+    names = tuple(state.table.layer_name(slot) or "" for slot in order.tolist())
     return alarm_of("optimizer_state_lost", moment.step, tuple(evidence), names)
 
 

@@ -7,13 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import batch_factor, is_announced
 from anomaly.monitor.series import EXPERT, WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
-from anomaly.records import step_number
 
 LR_ABOVE_SETTLED = 2.8
 """Without a word of it, and beyond what a larger batch explains."""
@@ -208,7 +207,7 @@ def _of_signal(state: RunState, slots: NDArray[np.intp], signal: str) -> list[in
 def _zero_alarm(kind: str, state: RunState, slots: list[int], moment: Moment) -> Alarm:
     readings = max(state.slab.zero_run(slot) for slot in slots)
     first_step = onset_step(state, readings - 1, moment)
-    layers = [state.table.layer_name(slot) or "" for slot in slots]
+    layers = tuple(state.table.layer_name(slot) or "" for slot in slots)
     evidence = tuple(
         Evidence(
             statistic=state.table.signal_name(slot),
@@ -217,11 +216,10 @@ def _zero_alarm(kind: str, state: RunState, slots: list[int], moment: Moment) ->
             score=float(state.slab.zero_run(slot)),
             detector="run_length",
             layer=state.table.layer_name(slot),
-            since_step=step_number(first_step),
         )
         for slot in slots[:MAX_EVIDENCE]
     )
-    return alarm_of(kind, first_step, evidence, tuple(layers[:MAX_LAYERS_NAMED]))
+    return alarm_of(kind, first_step, evidence, layers)
 
 
 def onset_step(state: RunState, readings_ago: int, moment: Moment) -> int:
@@ -242,5 +240,4 @@ def last_good_step(state: RunState, first_step: int) -> int | None:
 
 def _lr_alarm(lr: float, settled: float | None, moment: Moment) -> Alarm:
     score = lr / settled if settled else 1.0
-    evidence = Evidence("lr", lr, settled, score, "lr_schedule", since_step=step_number(moment.step))
-    return alarm_of("lr_schedule", moment.step, (evidence,))
+    return alarm_by("lr_schedule", moment.step, Evidence("lr", lr, settled, score, "lr_schedule"))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.history import KEPT
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 
 SETTLED_READINGS = KEPT
 """Without a skipped step: the search for the scale is over."""
@@ -49,15 +48,8 @@ def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if ratio < 1 or not bad[-RECENT:].sum() >= HALVINGS:
         return []
     first = int(history.steps[measured][-RECENT:][np.argmax(bad[-RECENT:])])
-    evidence = Evidence(
-        "loss_scale",
-        float(scale[-1]),
-        float(np.max(scale[-RECENT:])),
-        ratio,
-        "halvings",
-        since_step=step_number(first),
-    )
-    return [alarm_of("loss_scale_collapse", first, (evidence,))]
+    evidence = Evidence("loss_scale", float(scale[-1]), float(np.max(scale[-RECENT:])), ratio, "halvings")
+    return [alarm_by("loss_scale_collapse", first, evidence)]
 
 
 def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
@@ -80,15 +72,8 @@ def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         known["clip.share"] = usual + SHARE_RATE * new * (share - usual)
         return []
     first = int(history.steps[0])
-    evidence = Evidence(
-        "clip_coef",
-        float(clip[-1]),
-        1.0,
-        share / SATURATED_SHARE,
-        "clipped_share",
-        since_step=step_number(first),
-    )
-    return [alarm_of("clip_saturation", first, (evidence,))]
+    evidence = Evidence("clip_coef", float(clip[-1]), 1.0, share / SATURATED_SHARE, "clipped_share")
+    return [alarm_by("clip_saturation", first, evidence)]
 
 
 def _share(held: NDArray[np.bool_]) -> float:

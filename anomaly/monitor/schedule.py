@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import is_announced
 from anomaly.monitor.state import RunState
-from anomaly.records import MILLIONTHS, step_number
+from anomaly.records import MILLIONTHS
 from detectors.glance import steps_of
 from detectors.slab import SPARSE_STEPS
 
@@ -59,9 +59,8 @@ def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         if found is not None:
             at, expected = found
             score = float(max(lr[-1] / expected, expected / lr[-1]))
-            since = step_number(int(steps[at]))
-            evidence = Evidence("lr", float(lr[-1]), expected, score, find.__name__[1:], since_step=since)
-            return [alarm_of("lr_schedule", int(steps[at]), (evidence,))]
+            evidence = Evidence("lr", float(lr[-1]), expected, score, find.__name__[1:])
+            return [alarm_by("lr_schedule", int(steps[at]), evidence)]
     return []
 
 

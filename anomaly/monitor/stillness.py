@@ -11,14 +11,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import MAX_EVIDENCE, MAX_LAYERS_NAMED, Evidence
+from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.resumes import weights_alarms
 from anomaly.monitor.rules import EXPERT_ZERO_READINGS, is_expert, onset_step
 from anomaly.monitor.state import RunState
-from anomaly.records import step_number
 from detectors.stretch import Checks
 from detectors.unmoved import Unmoved
 
@@ -141,15 +140,12 @@ def _frozen_alarm(
     moment: Moment,
 ) -> Alarm:
     first_step = onset_step(state, round(run * gap), moment)
-    since = step_number(first_step)
-    names = [state.table.layer_name(slot) or "" for slot in found.tolist()]
+    names = tuple(state.table.layer_name(slot) or "" for slot in found.tolist())
     evidence = tuple(
-        Evidence(
-            "weight_norm", float(values[slot]), None, float(run), "unmoved", layer=name, since_step=since
-        )
+        Evidence("weight_norm", float(values[slot]), None, float(run), "unmoved", layer=name)
         for slot, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
     )
-    return alarm_of("weights_frozen", first_step, evidence, tuple(names[:MAX_LAYERS_NAMED]))
+    return alarm_of("weights_frozen", first_step, evidence, names)
 
 
 def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
@@ -186,6 +182,5 @@ def _speed_alarm(state: RunState, kind: str, speed: float, moment: Moment) -> Al
     usual, rate = state.history.speeds, speed / (state.context.lr or 1.0)
     expected = float(np.median(usual)) if usual else None
     times = (expected or rate) / max(rate, 1e-30)
-    since = step_number(moment.step)
-    evidence = Evidence("weight_norm", rate, expected, max(times / SLOWER, 1.0), "speed", since_step=since)
-    return alarm_of(kind, moment.step, (evidence,))
+    evidence = Evidence("weight_norm", rate, expected, max(times / SLOWER, 1.0), "speed")
+    return alarm_by(kind, moment.step, evidence)

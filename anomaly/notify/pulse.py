@@ -30,7 +30,7 @@ class Pulse:
         self.begin()
 
     def begin(self) -> None:
-        """From now on something is its own to lose; what stood still before, as a slow start does, counts for nothing."""
+        """From now on something is its own to lose; a slow start is no standstill."""
         self._latest = self._clock()
         self._lost = 0.0
 
