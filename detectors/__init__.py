@@ -21,7 +21,6 @@ Reading order, which is the order of the data:
     trends       gradients that grow by a factor or by an amount; pace: steps that became slower
     runlength    exact conditions that held too long
     peers        ranks against each other; consensus: medians and votes
-    stretch      records in a row that say nothing, in one call
     fences       whether a few numbers are as they are expected to be; no detector
     river_watch  any river detector on a chosen series
 

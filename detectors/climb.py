@@ -38,7 +38,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "RING", "Climb", "learn_calm"]
+__all__ = ["BLOCKS", "RING", "Climb"]
 
 BLOCKS: Final = (8, 32, 128)
 """Readings in a block, per scale; each a multiple of the one before."""
@@ -104,14 +104,12 @@ class Climb:
 
     def calm(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
         """Learn a reading as `alarms` does, unless it finds something: then nothing has happened, and it is False."""
-        self._x[:] = x
-        calm, self.due = learn_calm(*self.parts, self._x, evidence, self.due)
-        return bool(calm)
-
-    @property
-    def parts(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], float]:
-        """What `learn_calm` takes first."""
-        return self._state, self.ratio, self.since, self.gain
+        before = self._state.copy() if self.due else None
+        if not self.alarms(x, evidence) or before is None:  # what is not due finds nothing
+            return True
+        self._state[:] = before
+        self.due = True
+        return False
 
     def expected(self, series: int) -> float:
         """The lowest block of the finest scale so far, in the series' own unit: what the loss climbs away from."""
@@ -145,20 +143,6 @@ class Climb:
         chart = cls(len(state) // (_WIDTH * 8))
         chart._state[:] = np.frombuffer(state).reshape(-1, _WIDTH)
         return chart
-
-
-@njit(cache=True, error_model="numpy")
-def learn_calm(
-    state: Any, ratio: Any, since: Any, gain: float, x: Any, evidence: float, due: bool
-) -> tuple[bool, bool]:
-    """See `Climb.calm`: whether it is, and whether the next reading may give a verdict."""
-    if not due:  # it finds nothing
-        return True, _judge(state, x, ratio, since, evidence, gain)[1]
-    before = state.copy()
-    found, due = _judge(state, x, ratio, since, evidence, gain)
-    if found:
-        state[:] = before
-    return not found, due or found
 
 
 @njit(cache=True, error_model="numpy")

@@ -45,8 +45,7 @@ No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.
 constant distances between rows, and there are only four arrays: what lets LLVM vectorise it.  The slices are taken
 within, and what is told of the tiles is gathered lane by lane: a loop over 16 lanes alone is not vectorised, and a
 slice that is handed on is counted twice.  Tiles of equal constants share them (`patterns`), so that they stay in the
-first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py
-(stretch.py, which holds it too, looks at all it is compiled from).
+first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py.
 """
 
 from __future__ import annotations

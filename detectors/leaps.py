@@ -30,10 +30,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .gathered import cadence_of, known_of, last_of
-from .rows import FAST_RATE, Row
+from .rows import FAST_RATE
 
-__all__ = ["EFFECT", "SIDE", "Leap", "Leaps", "learn_levels"]
+__all__ = ["EFFECT", "SIDE", "Leap", "Leaps"]
 
 SIDE: Final = 3
 """Readings on either side of a gap."""
@@ -51,7 +50,6 @@ KNOWN_SHARE: Final = 0.7
 STEPS: Final = 256.0
 UNKNOWN: Final = -(1 << 15)
 _MOST = float((1 << 15) - 1)
-_FAST = int(Row.FAST)
 
 
 class Leap(NamedTuple):
@@ -84,11 +82,6 @@ class Leaps:
         Where only the mean is known (levels NaN), the level is what so many readings at it make of the mean before.
         """
         _take(self._levels, self._marks, levels, fast, (1.0 - FAST_RATE) ** readings)
-
-    @property
-    def parts(self) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-        """What `learn_levels` takes first: the levels and the marks."""
-        return self._levels, self._marks
 
     def gaps(self) -> NDArray[np.float32]:
         """`late` and `wide` of each series, signed: float32 [2, n], NaN where too few levels are known."""
@@ -148,19 +141,6 @@ class Leaps:
         chart._levels[:] = np.frombuffer(state, np.int16, KEPT * series, 4 * series).reshape(KEPT, series)
         chart._tails[:] = np.frombuffer(state, np.float16, series + 1, (4 + 2 * KEPT) * series)
         return chart
-
-
-@njit(cache=True, error_model="numpy")
-def learn_levels(levels: Any, marks: Any, slab: Any, slots: Any, rates: Any, age: int, every: int) -> None:
-    """`Leaps.take` from a slab's state, of the series at `slots` (int [n]), whose `Slab.rates` are `rates`.
-
-    age: readings of the run; every: of them, since the last look.
-    """
-    floor, level_rate, scale_rate, suspect = rates
-    readings = max(1, round(every / cadence_of(slab, slots, age)))
-    last = last_of(slab, slots, floor, level_rate, scale_rate, suspect)
-    fast = known_of(slab, _FAST, slots, 1)
-    _take(levels, marks, last, fast, (1.0 - FAST_RATE) ** float(readings))
 
 
 @njit(cache=True, error_model="numpy")

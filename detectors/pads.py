@@ -27,16 +27,6 @@ class Pads:
         if size > self.tiles.size:
             self.tiles = np.zeros(2 * size, np.float32)
 
-    def kept(self, slab: object) -> NDArray[np.float32]:
-        """What is in there of this slab, which has judged last; for `put_back`."""
-        assert self.judged is slab
-        return self.tiles.copy()
-
-    def put_back(self, slab: object, kept: NDArray[np.float32]) -> None:
-        """As if this slab had just judged the record behind which that was kept."""
-        self.judged = slab
-        self.tiles[: kept.size] = kept
-
     def row(self, row: int, slots: int) -> NDArray[np.float32]:
         """One of the five rows, for all slots: float32 [n]."""
         return self.tiles.reshape(-1, PAD_ROWS, LANES)[:, row].reshape(-1)[:slots]

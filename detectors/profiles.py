@@ -8,11 +8,10 @@ for LINEAR, where floor, prior and effects are fractions of the level.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["NEVER", "PROFILES", "SHARE_EPS", "Profile", "Transform", "profile_index", "rate_offset"]
+__all__ = ["NEVER", "PROFILES", "SHARE_EPS", "Profile", "Transform", "profile_index"]
 
 NEVER = float("inf")
 """An effect that no reading has: the direction does not count."""
@@ -105,13 +104,6 @@ PROFILES: tuple[Profile, ...] = (
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""
 
 _INDEX = {profile.name: index for index, profile in enumerate(PROFILES)}
-
-
-def rate_offset(lr: float) -> float:
-    """The offset of LOG2_OVER_LR at a learning rate: 0 where there is none (NaN), NaN where nothing is over it."""
-    if math.isnan(lr):
-        return 0.0
-    return math.log2(lr) if 0.0 < lr < math.inf else math.nan
 
 
 def profile_index(name: str) -> int:

@@ -136,15 +136,6 @@ class Slab:
         )  # fmt: skip
         return flags
 
-    @property
-    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-        """What `kernel.judge_tiles` takes first."""
-        return self._state, self._constants.knobs, self._constants.patterns
-
-    def judged(self, worst: float, offset: float) -> None:
-        """A record was judged from outside (`stretch`), after `PADS.take`."""
-        self.worst, self._offset = worst, offset
-
     def row(self, row: Row) -> NDArray[np.float32]:
         """A copy of one row of state for all slots: float32 [n]."""
         return self._tiles()[:, row, :].reshape(-1)[: self.profiles.size]
@@ -161,14 +152,11 @@ class Slab:
         """
         if not len(slots):
             return np.zeros(0, np.float32)
-        last: NDArray[np.float32] = last_of(self._state, slots, *self.rates(slots))
-        return last
-
-    def rates(self, slots: NDArray[np.intp]) -> tuple[float, float, float, float]:
-        """What `last_of` needs to know of these slots (int [n], one at least, of one profile)."""
         profile = PROFILES[self.profiles[slots[0]]]
+        rates = profile.floor, profile.level_rate, profile.scale_rate
         suspect = SUSPECT * design_shift(profile, len(self))
-        return profile.floor, profile.level_rate, profile.scale_rate, suspect
+        last: NDArray[np.float32] = last_of(self._state, slots, *rates, suspect)
+        return last
 
     def cadence(self, slots: NDArray[np.intp], age: int) -> float:
         """Readings of the run, of `age`, for one of these slots (int [n]), at the most."""

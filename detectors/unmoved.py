@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Unmoved", "learn_norms", "none_unmoved"]
+__all__ = ["Unmoved"]
 
 MOVES: Final = 4
 _MOST: Final = 1 << 14
@@ -67,10 +67,14 @@ class Unmoved:
         """How many series have moved often enough to be watched."""
         return int(np.count_nonzero(self._watched))
 
-    @property
-    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """What `none_unmoved` and `learn_norms` take: the last readings, float32 [n], and who is watched, bool [n]."""
-        return self._last, self._watched
+    def is_calm(self, x: NDArray[np.float32]) -> bool:
+        """Whether of readings x (float32 [n]) none that is watched is the same, and none was."""
+        calm: bool = not self._running and _moves(x, self._last, self._watched)
+        return calm
+
+    def take(self, x: NDArray[np.float32]) -> None:
+        """Learn readings that are calm: as `judge` that counts no moves."""
+        _take(x, self._last)
 
     def judge(self, x: NDArray[np.float32], counting: bool = True) -> tuple[NDArray[np.float64], float]:
         """The ratios, float64 [n], and the speed (NaN without any) at readings x, float32 [n]; learns them.
@@ -114,8 +118,8 @@ class Unmoved:
 
 
 @njit(cache=True, error_model="numpy")
-def none_unmoved(x: Any, last: Any, watched: Any) -> bool:
-    """Whether of readings x (float32 [n]) none that is watched is the same."""
+def _moves(x: Any, last: Any, watched: Any) -> bool:
+    """Whether none that is watched is the same."""
     same = False
     for i in range(x.size):
         same |= (x[i] == last[i]) & watched[i]
@@ -123,8 +127,7 @@ def none_unmoved(x: Any, last: Any, watched: Any) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
-def learn_norms(x: Any, last: Any) -> None:
-    """Learn readings of which none was the same, before and now: as `Unmoved.judge` that counts no moves."""
+def _take(x: Any, last: Any) -> None:
     for i in range(x.size):
         if math.isfinite(x[i]):
             last[i] = x[i]

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from .lanes import least, log2
 
-__all__ = ["SAMPLES", "Roughest", "Unsteady", "learn_noise"]
+__all__ = ["SAMPLES", "Roughest", "Unsteady"]
 
 SAMPLES: Final = 64
 """Readings that count."""
@@ -77,12 +77,7 @@ class Unsteady:
         What is not finite or not above 0 is none. A series that was not there at the reading before is held against
         its last one. A reading with none of them is no sample.
         """
-        self.samples += learn_noise(values, slots, self._state, self.samples)
-
-    @property
-    def state(self) -> NDArray[np.float32]:
-        """See the class; for `learn_noise`."""
-        return self._state
+        self.samples += _take(values, slots, self._state, min(self.samples + 1, SAMPLES))
 
     def judge(self) -> Roughest:
         """The series whose jumps have grown most, against the others and its own past; learns none of it."""
@@ -122,11 +117,9 @@ class Unsteady:
 
 
 @njit(cache=True, error_model="numpy")
-def learn_noise(values: Any, slots: Any, state: Any, samples: int) -> int:
-    """See `Unsteady.take`; returns whether anything was measured, 0 or 1. Loops without branches, which vectorise."""
-    n, rate = slots.size, np.float32(1.0 / min(samples + 1, SAMPLES))
-    if n == 0:
-        return 0
+def _take(values: Any, slots: Any, state: Any, samples: int) -> int:
+    """Returns whether anything was measured, 0 or 1. Loops without branches, which vectorise."""
+    n, rate = slots.size, np.float32(1.0 / samples)
     now, moved = np.empty(n, np.float32), np.empty(n, np.float32)
     measured = 0
     for i in range(n):

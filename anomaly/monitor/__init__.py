@@ -6,7 +6,6 @@ Reading order, which is the order of the data:
     monitor     a raw record: decode, home, duplicates, held, parked
     lives       which runs are known, closed, forgotten
     held        what waits for its layout
-    arrivals    a batch: which of its records may be judged together
     apply       a message: slots, admission, attempts
     forks       a run that starts from what its parent knows
     restarts    new, repeated, late, or a rank that starts over
@@ -14,8 +13,7 @@ Reading order, which is the order of the data:
                 meaning: how its signal is charted;
                 objectives: whether the loss is what the run is after
     placing     a layout's values in slot order
-    plain       the short way of records that say nothing new; stretch: what makes them such;
-                plain_look: with one the run's last readings are due
+    plain       the short way of records that say nothing new; stretch: what makes them such
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; context: what explains a change
     charts      the slab's verdicts as alarms; learning: what moves because the run learns; own_series: of series of

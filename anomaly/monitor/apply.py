@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,8 +19,7 @@ from anomaly.monitor.log import Outcome
 from anomaly.monitor.missing_layers import missing_layers
 from anomaly.monitor.peers import note_message
 from anomaly.monitor.placing import in_slots, placed
-from anomaly.monitor.plain import may_be_plain, take_plain, together
-from anomaly.monitor.plain_look import take_due
+from anomaly.monitor.plain import QUIET, take_plain
 from anomaly.monitor.restarts import (
     STRAYS_MAKE_DUPLICATE,
     Admission,
@@ -36,33 +34,15 @@ from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import StepMessage, home_key
-from detectors.pads import PADS
 
 MAX_WAITING_BYTES = 4 << 20
 """Of all ranks' late records, which wait in the state for what they are to be."""
 
 
-class Heard(NamedTuple):
-    """A record that the slab has judged and nothing else has: its flags, and what it said of each slot."""
-
-    flags: int
-    verdicts: NDArray[np.float32]
-
-
 def apply_steps(
-    state: RunState,
-    message: StepMessage,
-    source: Source | None,
-    limits: Limits,
-    outcome: Outcome,
-    following: Sequence[StepMessage] = (),
-    heard: Heard | None = None,
-) -> tuple[int, Heard | None]:
-    """Admit and judge every record of a message. Raises `RecordError` where it contradicts its layout.
-
-    Those of `following`, messages of one record and of the same layout, rank and session, are judged with it as long
-    as all are plain. Returns how many were, and what the charts have said of the next; `heard` is that of the first.
-    """
+    state: RunState, message: StepMessage, source: Source | None, limits: Limits, outcome: Outcome
+) -> None:
+    """Admit and judge every record of a message. Raises `RecordError` where it contradicts its layout."""
     layout = message.layout or state.layouts[message.layout_hash]
     records, width = message.values.shape
     if width != layout.width:
@@ -75,37 +55,23 @@ def apply_steps(
     for reason, refused in placement.refused:
         outcome.counts[reason] += refused * records
     note_message(state, rank)
-    table, at, flags = state.table, 0, None
-    every = together(message, following)
-    if heard is not None:
-        flags = heard.flags
-        PADS.put_back(state.slab, heard.verdicts)
-    values = in_slots(table, placement, every.values)
-    while at < records:
+    table, plain = state.table, 0
+    for at in range(records):
         if state.table is not table:  # judging the record before has charted a series anew
             table, placement = state.table, placed(state, layout, limits)
-            values = in_slots(table, placement, every.values)
-        done = 0
-        if flags is None and may_be_plain(state, message, limits):
-            ahead = every.behind(at, values)
-            done, flags = take_plain(state, rank, ahead)
-            if not done and flags is None:
-                done, flags, transitions = take_due(state, rank, ahead, source)
-                key = home_key(state.run, state.fork)
-                outcome.transitions += [(key, each) for each in transitions]
-            outcome.counts[Admission.JUDGED] += done
-            at += done
-        if at < records and (not done or flags is not None):
-            _admit(_Arrival(state, message, rank, at, values[at], source, limits), outcome, flags)
-            at, flags = at + 1, None
+        values = in_slots(table, placement, message.values[at])
+        flags = _by_the_short_way(state, message, rank, at, values, limits)
+        if flags == QUIET:
+            plain += 1
+        else:
+            _admit(_Arrival(state, message, rank, at, values, source, limits), outcome, flags)
+    if plain:
+        outcome.counts[Admission.JUDGED] += plain
     if state.readings >= state.looks.due or state.looks.suspects:
-        record = _Arrival(state, message, rank, records - 1, values[records - 1], source, limits).record()
+        record = _Arrival(state, message, rank, records - 1, values, source, limits).record()
         _book(state, missing_layers(state, message, placement, state.moment(record)), record, outcome)
-    for _ in range(records, at):
-        note_message(state, rank)
-    outcome.counts["records"] += at
-    outcome.counts["values"] += at * width
-    return at - records, None if flags is None else Heard(flags, PADS.kept(state.slab))
+    outcome.counts["records"] += records
+    outcome.counts["values"] += records * width
 
 
 class _Arrival(NamedTuple):
@@ -130,6 +96,21 @@ class _Arrival(NamedTuple):
         message, at = self.message, self.at
         events = message.events[at] if message.events else ()
         return SlotRecord(message.steps[at], message.times[at], b"", events, self.source)
+
+
+def _by_the_short_way(
+    state: RunState,
+    message: StepMessage,
+    rank: RankState,
+    at: int,
+    values: NDArray[np.float32],
+    limits: Limits,
+) -> int | None:
+    """As `take_plain`; None where the run or the message rules it out."""
+    if message.events or state.owners is not None or limits.watches or len(state.table.count_slots):
+        return None
+    sequence = None if message.sequence is None else message.sequence + at
+    return take_plain(state, rank, message.session, sequence, message.steps[at], message.times[at], values)
 
 
 def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:

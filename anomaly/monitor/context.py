@@ -9,12 +9,10 @@ from anomaly.incidents.transition import LEARNING_RATE
 from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import Event, step_millionths
-from detectors.profiles import rate_offset
 
 CAUTION_READINGS = 30
 CAUTION_FACTOR = 2.0
 LR_JUMP = 1.5
-"""A learning rate within such factors of the last calls for no care."""
 _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
@@ -134,6 +132,12 @@ def note_values(state: RunState, values: dict[str, float]) -> None:
         be_cautious(state, LEARNING_RATE)
 
 
+def usual_lr(context: Context) -> tuple[float, float]:
+    """Within these `note_values` calls for no care because of a learning rate; 0 and infinity before the first."""
+    known = context.lr
+    return (0.0, math.inf) if known is None or known <= 0 else (known / LR_JUMP, known * LR_JUMP)
+
+
 def lr_offset(state: RunState, lr: float | None = None) -> float:
     """log2 of the learning rate in force, for series that are judged over it; NaN while it is 0.
 
@@ -141,7 +145,9 @@ def lr_offset(state: RunState, lr: float | None = None) -> float:
     """
     if lr is None:
         lr = state.context.lr
-    return rate_offset(math.nan if lr is None else lr)
+    if lr is None:
+        return 0.0
+    return math.log2(lr) if 0 < lr < math.inf else math.nan
 
 
 def _jumped(context: Context, lr: float) -> bool:

@@ -99,10 +99,10 @@ class History:
         self._new_steps.append(step)
         self._unread += _packed(values)
 
-    def note_packed(self, steps: list[int], readings: bytes) -> None:
-        """As many times `note`; each reading is float32 of REMEMBERED_SIGNALS, NaN where not measured."""
-        self._new_steps.extend(steps)
-        self._unread += readings
+    def note_packed(self, step: int, reading: bytes) -> None:
+        """As `note`; the reading is float32 of REMEMBERED_SIGNALS, NaN where not measured."""
+        self._new_steps.append(step)
+        self._unread += reading
 
     def newest(self, signal: str) -> float | None:
         """The last reading's value of one of REMEMBERED_SIGNALS, None where not measured; another thread may ask."""
@@ -117,11 +117,6 @@ class History:
     def seen(self) -> int:
         """Readings that came, ever."""
         return self.taken + len(self._new_steps)
-
-    @property
-    def room(self) -> int:
-        """How many readings may come of which none is due."""
-        return 0 if self.due(1) else PIECE - 1 - len(self._new_steps)
 
     def due(self, further: int = 0) -> bool:
         """Whether to look at what has come, or will have come `further` readings on."""

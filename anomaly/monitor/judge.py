@@ -80,24 +80,18 @@ def judge(
     if current and state.multiple_ranks:
         wait_for_peers(state, number, record.step, values)
         alarms += due_comparisons(state, moment, number)
-    transitions = conclude(state, alarms, moment, charted is not None, newest)
-    if flags & _NEGATIVE and charted is not None:
-        _chart_signed(state, charted)  # last: from here on the run has another table
-    if state.context.outcome is not None:
-        transitions += state.book.resolve_all(state.run, moment)
-    return transitions
-
-
-def conclude(
-    state: RunState, alarms: list[Alarm], moment: Moment, charted: bool = True, newest: bool = True
-) -> list[Transition]:
-    """What becomes of a record's alarms. `charted`: the slab's verdicts are of it. `newest`: no later step is known."""
-    further = symptoms(state, alarms, moment) if charted and (alarms or state.book.open) else []
+    further: list[Alarm] = []
+    if charted is not None and (alarms or state.book.open):
+        further = symptoms(state, alarms, moment)  # of this record: the slab's verdicts are
     if alarms and state.table.contested:
         alarms = [_remark(alarm) for alarm in alarms]
     transitions = _booked(state, alarms + further, moment)
     if newest:
-        state.recent.append(max(moment.step * 2 + (not alarms), LEAST_PACKED))
+        state.recent.append(max(record.step * 2 + (not alarms), LEAST_PACKED))
+    if flags & _NEGATIVE and charted is not None:
+        _chart_signed(state, charted)  # last: from here on the run has another table
+    if state.context.outcome is not None:
+        transitions += state.book.resolve_all(state.run, moment)
     return transitions
 
 

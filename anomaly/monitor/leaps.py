@@ -20,7 +20,7 @@ from anomaly.monitor.kin import beside, kindred_of
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
-from detectors.leaps import EFFECT, SIDE, Leap, Leaps, learn_levels
+from detectors.leaps import EFFECT, SIDE, Leap, Leaps
 from detectors.rows import Row
 
 UPDATES = ("update_ratio",)
@@ -36,18 +36,14 @@ def note_leaps(state: RunState) -> None:
     """Take where the layers' updates stand after the record that the slab has just judged, if it is time to."""
     if state.readings % EVERY:
         return
-    slots = leaping_slots(state)
+    slots = kindred_of(state.table, UPDATES).slots
     if not len(slots):
         return
     if len(state.leaps) != len(slots):
         state.leaps = Leaps(len(slots))
     slab = state.slab
-    learn_levels(*state.leaps.parts, slab.parts[0], slots, slab.rates(slots), state.age, EVERY)
-
-
-def leaping_slots(state: RunState) -> NDArray[np.intp]:
-    """The slots of the layers' updates, int [n]."""
-    return kindred_of(state.table, UPDATES).slots
+    readings = max(1, round(EVERY / slab.cadence(slots, state.age)))
+    state.leaps.take(slab.last(slots), slab.known(Row.FAST, slots, 1), readings)
 
 
 def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:

@@ -73,11 +73,6 @@ class Nowhere:
         return {}
 
 
-def later(clock: int, unix_seconds: float | None) -> int:
-    """A partition's clock once a record with this Kafka timestamp has come; None: it has none."""
-    return clock if unix_seconds is None else max(clock, round(unix_seconds * 1000))
-
-
 class Lives:
     """The known runs of one partition: `runs` are those in memory, the same dict as the monitor's."""
 
@@ -89,6 +84,11 @@ class Lives:
         self.levels = limits.levels
         self._full_until = -1.0
         """There was no room when it was last counted, and by the clock nobody leaves before this."""
+
+    def tick(self, unix_seconds: float | None) -> None:
+        """A record with this Kafka timestamp is next; None: it has none."""
+        if unix_seconds is not None:
+            self.clock = max(self.clock, round(unix_seconds * 1000))
 
     def find(self, run: str) -> RunState | None:
         """The run's state, brought back where it was away."""

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anomaly import codec
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.transition import Source
 from anomaly.monitor.apply import apply_steps
-from anomaly.monitor.arrivals import Arrival, arrivals, following, mark
 from anomaly.monitor.forks import forked
 from anomaly.monitor.held import Held, HeldRuns
-from anomaly.monitor.limits import Limits, check_layout_bytes
+from anomaly.monitor.limits import Limits, check_events, check_layout_bytes
 from anomaly.monitor.lives import Away, Lives, Nowhere, cold, reduced, reopened
 from anomaly.monitor.log import DeadLetter, Forward, LogRecord, Outcome, origin_of, seconds_of, size_of
 from anomaly.monitor.state import RunState
 from anomaly.records import LayoutMessage, StepMessage, home_key
-from anomaly.topics import home_partition
+from anomaly.topics import home_partition, is_preflight
 
 PREFLIGHT = "preflight"
 """The count of test writes, which nobody else counts."""
@@ -52,8 +52,8 @@ class PartitionMonitor:
 
     def process(self, records: Sequence[LogRecord]) -> Outcome:
         """Take the partition's next records, in offset order; return all that came of them."""
-        for arrival in arrivals(records, self.lives.clock, self.limits, self._may_begin):
-            self._take_record(arrival)
+        for record in records:
+            self._take_record(record)
         return self.drain()
 
     def drain(self) -> Outcome:
@@ -85,30 +85,14 @@ class PartitionMonitor:
         else:
             apply_steps(state, message, None, self.limits, self.outcome)
 
-    def _may_begin(self, run: str, clock: int) -> bool:
-        """Whether the run may be unknown at this clock, by what is known of it now."""
-        state = self.runs.get(run)
-        return state is None or (state.life.ends is not None and clock > state.life.ends)
-
-    def _take_record(self, arrival: Arrival) -> None:
-        record, message, clock = arrival.record, arrival.message, self.lives.clock
-        if message is None and arrival.refusal is None:
+    def _take_record(self, record: LogRecord) -> None:
+        if not record.value and is_preflight(record.key, record.value):
             self.outcome.counts[PREFLIGHT] += 1
             return
-        self.lives.clock = arrival.clock
-        if arrival.judged and message is not None:
-            self._applied(Held(record, message, None, clock), self.runs[message.run])
-        else:
-            self._take_message(arrival, clock)
-        if message is not None and self._held.oldest is not None:
-            self._let_go(message.run, record.offset)
-
-    def _take_message(self, arrival: Arrival, clock: int) -> None:
-        record, message = arrival.record, arrival.message
+        clock, seconds = self.lives.clock, seconds_of(record.timestamp)
+        self.lives.tick(seconds)
         try:
-            if message is None:
-                assert arrival.refusal is not None
-                raise arrival.refusal
+            message = self._decoded(record, seconds)
             key = home_key(message.run, message.fork)
             origin = origin_of(record, self.partitions)
             home = home_partition(key, self.partitions)
@@ -121,9 +105,11 @@ class PartitionMonitor:
             return
         if state is None:
             return  # replayed after a crash, and its effect is in the state
-        self._take(Held(record, message, origin, clock), state, arrival)
+        self._take(Held(record, message, origin, clock), state)
+        if self._held.oldest is not None:
+            self._let_go(message.run, record.offset)
 
-    def _take(self, waiting: Held, state: RunState, arrival: Arrival) -> None:
+    def _take(self, waiting: Held, state: RunState) -> None:
         if isinstance(waiting.message, LayoutMessage):
             self._safely(waiting, state)
             self._release(state.run)
@@ -131,7 +117,24 @@ class PartitionMonitor:
             self._held.append(waiting)
             self.outcome.counts["held"] += 1
         else:
-            self._safely(waiting, state, arrival)
+            self._safely(waiting, state)
+
+    def _decoded(self, record: LogRecord, seconds: float | None) -> StepMessage | LayoutMessage:
+        size, limit = size_of(record), self.limits.max_message_bytes
+        if size > limit:
+            raise RecordError(
+                Reason.TOO_LARGE,
+                f"got {size} bytes with key and headers, at most {limit} are allowed; send fewer records a message",
+            )
+        try:
+            message = codec.decode(record.value or b"", seconds)
+        except (RecordError, MemoryError):
+            raise
+        except Exception as error:  # an error of ours must not end the worker either
+            raise RecordError(Reason.PROCESSING_ERROR, f"decoding: {type(error).__name__}: {error}") from None
+        if isinstance(message, StepMessage) and message.events:
+            check_events(message.events, self.limits.events_per_record)
+        return message
 
     def _send_home(self, record: LogRecord, key: bytes, home: int, origin: tuple[int, int] | None) -> None:
         if origin is not None:
@@ -196,7 +199,7 @@ class PartitionMonitor:
         while (held := self._held.of(run)) and not self._lacks_layout(self.runs[run], held.first.steps):
             self._safely(self._held.popleft(run), self.runs[run])
 
-    def _safely(self, waiting: Held, state: RunState, arrival: Arrival | None = None) -> None:
+    def _safely(self, waiting: Held, state: RunState) -> None:
         """Apply one message; an error of ours parks it and the run starts cold behind it, other runs go on."""
         state = self.runs[state.run]
         try:
@@ -205,7 +208,8 @@ class PartitionMonitor:
             elif isinstance(waiting.message, LayoutMessage):
                 self._add_layout(state, waiting.message)
             else:
-                self._apply(waiting, waiting.message, state, arrival)
+                source = Source(self.partition, waiting.record.offset)
+                apply_steps(state, waiting.message, source, self.limits, self.outcome)
         except RecordError as error:
             self._park(waiting.record, error.reason, error.detail)
         except MemoryError:
@@ -214,16 +218,6 @@ class PartitionMonitor:
             self._park(waiting.record, Reason.PROCESSING_ERROR, f"{type(error).__name__}: {error}")
             state = self.runs[state.run] = cold(state, self.lives.levels)
         self._applied(waiting, state)
-
-    def _apply(self, waiting: Held, message: StepMessage, state: RunState, arrival: Arrival | None) -> None:
-        source, limits = Source(self.partition, waiting.record.offset), self.limits
-        if arrival is None:
-            apply_steps(state, message, source, limits, self.outcome)
-        else:
-            more = following(arrival, state) if arrival.next is not None else []
-            judged, heard = apply_steps(state, message, source, limits, self.outcome, more, arrival.heard)
-            if judged or heard is not None:
-                mark(arrival, judged, heard)
 
     def _applied(self, waiting: Held, state: RunState) -> None:
         offset = waiting.record.offset

@@ -23,14 +23,9 @@ _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
 
-def noisy_slots(state: RunState) -> NDArray[np.intp]:
-    """The slots of the layers' gradients, int [n]."""
-    return kindred_of(state.table, GRADIENTS).slots
-
-
 def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
     """Take the gradients of the record that the slab has just judged: `values` float32 [slots]."""
-    slots = noisy_slots(state)
+    slots = kindred_of(state.table, GRADIENTS).slots
     if not len(slots):
         return
     if len(state.unsteady) != len(slots):
@@ -41,7 +36,7 @@ def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """The layer whose gradient jumps most, if it is far out."""
-    chart, slots = state.unsteady, noisy_slots(state)
+    chart, slots = state.unsteady, kindred_of(state.table, GRADIENTS).slots
     if len(chart) != len(slots) or not len(slots):
         return []
     found = chart.judge()

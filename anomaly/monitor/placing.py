@@ -32,13 +32,13 @@ def placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
 
 
 def in_slots(table: SeriesTable, placement: Placement, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Records' values (float32 [records, layout.width]) in slot order, NOT_MEASURED where they have none."""
+    """One record's values (float32 [layout.width]) in slot order, NOT_MEASURED where it has none."""
     if placement.direct:
         return values
-    records = np.tile(table.blank, (len(values), 1))
+    record = table.blank.copy()
     if placement.refused:
         kept = placement.index >= 0
-        records[:, placement.index[kept]] = values[:, kept]
+        record[placement.index[kept]] = values[kept]
     else:
-        records[:, placement.index] = values
-    return records
+        record[placement.index] = values
+    return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 RECENT_STEPS = 128
 LEAST_PACKED = -(1 << 63)
@@ -32,16 +32,6 @@ class Recent:
         """As many times `append`."""
         for each in packed:
             self.append(each)
-
-    def extend_quiet(self, steps: Sequence[int]) -> None:
-        """As `append` of each of these ascending steps, at which nothing was suspicious."""
-        if steps[0] * 2 < LEAST_PACKED:
-            self.extend(max(step * 2 + 1, LEAST_PACKED) for step in steps)
-            return
-        self._steps.extend(steps)
-        self._quiet += b"\1" * len(steps)
-        if len(self._quiet) > _CUT_AT:
-            del self._steps[:-RECENT_STEPS], self._quiet[:-RECENT_STEPS]
 
     def clear(self) -> None:
         """Nothing is remembered."""

@@ -109,9 +109,12 @@ def _faded(state: RunState) -> bool:
     return bool(len(before)) and float(before[-1]) <= LR_FADED * (state.context.settled_lr or 0.0)
 
 
-def top_lr(context: Context) -> float:
-    """Below this, and below LR_SINGLE_JUMP times the last, `note_lr` finds nothing in a learning rate above 0."""
-    return math.inf if context.settled_lr is None else LR_ABOVE_SETTLED * context.settled_lr
+def smooth_lr(context: Context) -> float:
+    """Above 0 and below this `note_lr` finds nothing in a learning rate, whatever the run's readings."""
+    if context.lr is None:
+        return 0.0
+    settled = math.inf if context.settled_lr is None else LR_ABOVE_SETTLED * context.settled_lr
+    return min(LR_SINGLE_JUMP * context.lr, settled)
 
 
 def zero_alarms(

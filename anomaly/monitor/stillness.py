@@ -18,7 +18,6 @@ from anomaly.monitor.history import PIECE
 from anomaly.monitor.resumes import weights_alarms
 from anomaly.monitor.rules import EXPERT_ZERO_READINGS, is_expert, onset_step
 from anomaly.monitor.state import RunState
-from detectors.stretch import Checks
 from detectors.unmoved import Unmoved
 
 EVERY = 3
@@ -40,39 +39,39 @@ SPEED = "weights.speed"
 _LAST, _CHECKS, _SLOW = "weights.reading", "weights.checks", "weights.slow"
 
 
-def is_due(state: RunState, values: NDArray[np.float32]) -> bool:
-    """Whether the weights' norms of a record (float32 [slots]) are to be checked."""
+def is_due(state: RunState, values: NDArray[np.float32], further: int = 0) -> bool:
+    """Whether the weights' norms of a record (float32 [slots]) are to be checked: the reading `further` on."""
     slots = state.table.weight_slots
     if not len(slots):
         return False
-    gap = state.readings - state.history.known.get(_LAST, 0.0)
+    gap = state.readings + further - state.history.known.get(_LAST, 0.0)
     if gap < EVERY and (gap < 1 or not (state.unmoved.running or state.history.due(1))):
         return False
     return math.isfinite(values.item(slots[0]))
 
 
-def checks_of(state: RunState) -> Checks:
-    """When `is_due` says so of the next readings, none of which is due for a look at the history.
+def is_calm(state: RunState, norms: NDArray[np.float32]) -> bool:
+    """Whether nothing can come of norms that are due (float32 [weight slots]); `note_calm` takes them then."""
+    return len(state.unmoved) == len(norms) and not _is_close(state, 1) and state.unmoved.is_calm(norms)
 
-    Where a norm was the same at the last check, or none is known yet, every check is a close one.
-    """
+
+def _is_close(state: RunState, further: int = 0) -> bool:
+    """Whether a check of the reading `further` on also counts moves and takes the speed."""
     known = state.history.known
-    last, running = int(known.get(_LAST, 0.0)), state.unmoved.running
-    often = known.get(_CHECKS, 0.0) >= FIRST_CHECKS and len(state.unmoved) == len(state.table.weight_slots)
-    return Checks(last + (1 if running else EVERY), EVERY, last, PIECE if often and not running else 0)
-
-
-def _is_close(state: RunState) -> bool:
-    """Whether a check also counts moves and takes the speed."""
-    known = state.history.known
-    gap = state.readings - known.get(_LAST, 0.0)
+    gap = state.readings + further - known.get(_LAST, 0.0)
     return known.get(_CHECKS, 0.0) < FIRST_CHECKS or gap >= PIECE or state.history.due(1)
 
 
-def note_checks(state: RunState, checks: int, last: int) -> None:
-    """So many checks were made, the last one with this reading."""
+def note_calm(state: RunState, norms: NDArray[np.float32]) -> None:
+    """Learn norms that are calm, of the present reading."""
+    state.unmoved.take(norms)
+    _note_check(state)
+
+
+def _note_check(state: RunState) -> None:
+    """A check was made with the present reading."""
     known = state.history.known
-    known[_LAST], known[_CHECKS] = float(last), known.get(_CHECKS, 0.0) + checks
+    known[_LAST], known[_CHECKS] = float(state.readings), known.get(_CHECKS, 0.0) + 1.0
 
 
 def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
@@ -84,7 +83,7 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
     close = _is_close(state)
     other = weights_alarms(state, state.unmoved.last, values[slots], gap, moment)
     ratios, speed = state.unmoved.judge(values[slots], close)
-    note_checks(state, 1, state.readings)
+    _note_check(state)
     if other:
         return other
     if _at_rest(state):

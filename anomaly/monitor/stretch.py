@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from anomaly.monitor.series import SeriesTable
 from detectors.fences import Fences
-from detectors.stretch import Steady
 
 
 @dataclass(slots=True)
@@ -18,5 +17,4 @@ class Stretch:
 
     table: SeriesTable
     fences: Fences
-    steady: Steady
     learned_lr: float | None = None

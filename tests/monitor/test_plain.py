@@ -10,12 +10,11 @@ import pytest
 
 from anomaly import json_records
 from anomaly.monitor import Limits, snapshot
+from anomaly.monitor.apply import apply_steps
 from anomaly.monitor.history import History
 from anomaly.monitor.limits import Watch
-from anomaly.monitor.plain import Records, take_plain
-from anomaly.monitor.plain_look import take_due
-from anomaly.monitor.recent import LEAST_PACKED, RECENT_STEPS, Recent
-from anomaly.records import MAX_STEP, MILLIONTHS, StepMessage
+from anomaly.monitor.plain import QUIET, take_plain
+from anomaly.records import StepMessage
 from tests.monitor.logs import Log, healthy, log_of, monitor, states, training
 
 SEEDS = range(12)
@@ -117,7 +116,7 @@ def test_incidents_come_and_go_in_most_of_these_logs() -> None:
     assert sum("resolved" in statuses for statuses in ended) > len(SEEDS) / 2
 
 
-def test_a_calm_run_takes_the_short_way_and_so_does_the_look_at_its_last_readings() -> None:
+def test_a_calm_run_takes_the_short_way_save_for_the_look_at_its_last_readings() -> None:
     partition = monitor()
     partition.process(log_of(training(range(50))).records)
     state = partition.runs["r1"]
@@ -125,12 +124,12 @@ def test_a_calm_run_takes_the_short_way_and_so_does_the_look_at_its_last_reading
     for step in range(50, 66):
         record = json_records.decode(json.dumps({"run": "r1", **healthy(step)}).encode())
         assert isinstance(record, StepMessage)
-        one = Records(None, None, record.steps, record.times, record.values)
-        ways.append(take_plain(state, state.ranks[0], one))
-        if ways[-1] == (0, None):
-            assert take_due(state, state.ranks[0], one, None) == (1, None, [])
-    assert ways.count((1, None)) == 15
-    assert ways.count((0, None)) == 1
+        rank, values = state.ranks[0], record.values[0]
+        ways.append(take_plain(state, rank, None, None, record.steps[0], record.times[0], values))
+        if ways[-1] is None:
+            apply_steps(state, record, None, Limits(), partition.outcome)
+    assert ways.count(QUIET) == 15
+    assert ways.count(None) == 1
 
 
 def test_a_climb_that_only_its_own_chart_sees_opens_an_incident_by_either_way() -> None:
@@ -193,13 +192,3 @@ def test_what_the_looks_have_learned_outlives_a_history_without_readings() -> No
     history = History()
     history.known["weights.checks"] = 3.0
     assert History(history.saved()).known == history.known
-
-
-def test_the_last_steps_are_the_same_whether_they_came_together_or_not() -> None:
-    for first in (0, -MAX_STEP * MILLIONTHS):
-        steps = [first + at for at in range(RECENT_STEPS + 40)]
-        single, together = Recent(), Recent()
-        single.extend(max(step * 2 + 1, LEAST_PACKED) for step in steps)
-        for at in range(0, len(steps), 15):
-            together.extend_quiet(steps[at : at + 15])
-        assert list(together) == list(single)
