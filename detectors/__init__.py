@@ -6,7 +6,7 @@ Reading order, which is the order of the data:
     profiles     how each kind of signal is judged
     levels       from a budget of false alarms to alarm levels
     lanes        functions of one number that vectorise
-    kernel       the compiled judge of 16 slots: spike and shift charts
+    kernel       the judge of 16 slots: spike and shift charts; tiles: of a record, compiled; sources: what from
     constants    the numbers of a slab's profiles, as its tiles need them
     slab         all series of one run, judged in one call; pads: what that works in; gathered: some slots of it
     siblings     a layer that moved alone; stray: one that went where no other did, without a past; outlying: one that

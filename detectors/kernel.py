@@ -43,9 +43,7 @@ Source: Page 1954 (CUSUM), Siegmund 1985 (levels), Brookner 1998 (the line's gai
 
 No fastmath: float32 operations round alike on every CPU, and a NaN stays a NaN.  The tile is a flat slice with
 constant distances between rows, and there are only four arrays: what lets LLVM vectorise it.  The slices are taken
-within, and what is told of the tiles is gathered lane by lane: a loop over 16 lanes alone is not vectorised, and a
-slice that is handed on is counted twice.  Tiles of equal constants share them (`patterns`), so that they stay in the
-first-level cache.  numba's cache looks at this file alone: touch it after changing rows.py or lanes.py.
+within, as a slice that is handed on is counted twice.  Not cached by itself: tiles.py, which calls it, is.
 """
 
 from __future__ import annotations
@@ -71,12 +69,12 @@ from .rows import (
     SUSPECT,
     SUSPECTED_FROM,
     Z_BOUND,
-    Flag,
     Knob,
     Row,
+    Told,
 )  # fmt: skip
 
-__all__ = ["judge_tiles"]
+__all__ = ["judge_tile"]
 
 F = np.float32
 _I = np.int32
@@ -94,11 +92,7 @@ _CLIP, _Z_BOUND, _SURE = F(CLIP), F(Z_BOUND), F(60.0)
 _SINE_1, _SINE_3, _SINE_5 = F(1.5708), F(0.6460), F(0.0752)  # sin(pi x / 2), exact at 1
 _ECHO_BOUND, _ECHO_RATE, _ECHO_EXTRA = F(0.95), F(0.002), F(0.4)  # extra: a moving reference hides some of it
 _FAST_RATE = F(FAST_RATE)
-_FAST_0, _FAST_1, _FAST_2 = (
-    F(3.0),
-    F(1.0),
-    F(3.5),
-)  # 9 deviations of the fast mean without an echo, 4.5 at r = 0.9
+_FAST_0, _FAST_1, _FAST_2 = F(3.0), F(1.0), F(3.5)  # 9 deviations of the fast mean; 4.5 at r = 0.9
 _HOLD, _AGAIN = F(30.0), F(8.0)
 _BACK, _DRAIN = F(2.0), F(2.0)
 _SUSPECT, _SUSPECTED_FROM = F(SUSPECT), F(SUSPECTED_FROM)
@@ -113,29 +107,20 @@ _CAUTION, _UNSETTLED = F(20.0), F(10000.0)
 _N, _LEVEL, _SLOPE, _SCALE, _PREVIOUS, _LASTING, _TAIL, _ECHO = (int(row) * _W for row in list(Row)[:8])
 _SUM, _PEAK, _SHIFT_TAIL, _AGE, _FAST, _HELD, _ZERO_RUN, _LONGEST = (int(row) * _W for row in list(Row)[8:])
 _Z, _SPIKE, _SHIFT, _SMALL, _PAD = _W, 2 * _W, 3 * _W, 4 * _W, PAD_ROWS * _W
-_WORST, _NONFINITE, _DUE_ZERO, _SUSPECTED, _NEGATIVE = 0, _W, 2 * _W, 3 * _W, 4 * _W
+_WORST, _NONFINITE, _DUE_ZERO, _SUSPECTED, _NEGATIVE = (int(row) * _W for row in Told)
 _K_LINEAR, _K_LOGIT, _K_OFFSET, _K_LEVEL_RATE, _K_SLOPE_RATE, _K_SCALE_RATE, _K_SLACK, _K_SPIKE = (
     int(knob) * _W for knob in list(Knob)[:8]
 )
 _K_SHIFT, _K_UP, _K_DOWN, _K_FLOOR, _K_PRIOR, _K_WARM, _K_TOP = (int(knob) * _W for knob in list(Knob)[8:15])
 _K_SPIKE_GAIN, _K_SHIFT_GAIN, _K_SUM_CAP, _K_AMONG = (int(knob) * _W for knob in list(Knob)[15:])
-_F_NONFINITE, _F_ALARM, _F_ZERO, _F_SUSPECT, _F_NEGATIVE = (int(flag) for flag in Flag)
 
 
-@njit(cache=True, error_model="numpy")
-def _judge_tile(
-    all_state: Any,
-    all_knobs: Any,
-    pads: Any,
-    told: Any,
-    t: int,
-    pattern: int,
-    evidence: Any,
-    offset: Any,
-    run_age: Any,
-    steps: Any,
-    rare: Any,
-) -> None:
+@njit(error_model="numpy")
+def judge_tile(
+    all_state: Any, all_knobs: Any, pads: Any, told: Any, t: int, pattern: int,
+    evidence: Any, offset: Any, run_age: Any, steps: Any, rare: Any,
+) -> None:  # fmt: skip
+    """Judge and learn tile number `t`, whose constants are number `pattern`; the rest is as in tiles.py."""
     state, work = all_state[t * _TILE : (t + 1) * _TILE], pads[t * _PAD : (t + 1) * _PAD]
     knobs = all_knobs[pattern * _KNOBS : (pattern + 1) * _KNOBS]
     for i in range(_W):
@@ -304,49 +289,3 @@ def _judge_tile(
         told[_DUE_ZERO + i] = _ONE if zero & (run + _ONE >= due) else told[_DUE_ZERO + i]
         told[_SUSPECTED + i] = most(small, told[_SUSPECTED + i])
         told[_NEGATIVE + i] = _ONE if finite & (not linear) & (raw < _ZERO) else told[_NEGATIVE + i]
-
-
-@njit(cache=True, error_model="numpy")
-def judge_tiles(
-    state: Any,
-    knobs: Any,
-    patterns: Any,
-    x: Any,
-    pads: Any,
-    told: Any,
-    evidence: Any,
-    offset: Any,
-    age: Any,
-    steps: Any,
-    rare: Any,
-) -> Any:
-    """Judge one record; returns its flags and its largest |ratio|.  Arrays are float32, but for `patterns`.
-
-    state: flat [tiles * 256].  knobs: flat, 304 for each different tile.  patterns: int32 [tiles], which of those a
-    tile has.  x: [n], the record.  pads: flat [tiles * 80 or more], of each tile five rows: the record is copied to
-    the first; z, spike, shift and small are written to the others.  told: flat [5 * 16], worked in.  evidence, offset,
-    age and steps are rounded to float32.  rare: bool, whether a reading stands for many steps.
-    """
-    evidence_32, offset_32, age_32 = F(evidence), F(offset), F(age)
-    steps_32 = F(steps)
-    told[:] = _ZERO
-    full = x.size // _W
-    for t in range(full):
-        for i in range(_W):
-            pads[t * _PAD + i] = x[t * _W + i]
-    for i in range(x.size - full * _W, (patterns.size - full) * _W):
-        pads[full * _PAD + i] = _I(NOT_MEASURED).view(F)
-    for i in range(x.size - full * _W):
-        pads[full * _PAD + i] = x[full * _W + i]
-    for t in range(patterns.size):
-        _judge_tile(state, knobs, pads, told, t, patterns[t], evidence_32, offset_32, age_32, steps_32, rare)
-    nonfinite, zero, suspected, negative, worst = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
-    for i in range(_W):
-        worst = most(worst, told[_WORST + i])
-        nonfinite = most(nonfinite, told[_NONFINITE + i])
-        zero = most(zero, told[_DUE_ZERO + i])
-        suspected = most(suspected, told[_SUSPECTED + i])
-        negative = most(negative, told[_NEGATIVE + i])
-    flags = _F_NONFINITE * (nonfinite > _ZERO) + _F_ALARM * (worst >= _ONE)
-    flags += _F_ZERO * (zero > _ZERO) + _F_SUSPECT * (suspected >= _ONE)
-    return flags + _F_NEGATIVE * (negative > _ZERO), worst

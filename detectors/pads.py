@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import LANES, PAD_ROWS
+from .rows import LANES, PAD_ROWS, Told
 
 __all__ = ["PADS"]
 
@@ -18,7 +18,7 @@ class Pads:
         """Whose verdicts are in there."""
         self.tiles = np.zeros(0, np.float32)
         """Flat [tiles * 5 * 16]: of each tile the record, z, spike, shift, small."""
-        self.told = np.zeros(5 * LANES, np.float32)
+        self.told = np.zeros(len(Told) * LANES, np.float32)
 
     def take(self, slab: object, tiles: int) -> None:
         """The next to judge is this slab, of so many tiles."""

@@ -82,6 +82,16 @@ class Knob(IntEnum):
     AMONG = 18  # full effect over the one that counts where siblings stay
 
 
+class Told(IntEnum):
+    """One row of what the tiles of a record tell, lane by lane: the most that any of them has there."""
+
+    WORST = 0  # the largest |spike| or |shift|
+    NONFINITE = 1  # 1 = a reading was NaN or infinite
+    ZERO = 2  # 1 = a magnitude has been exactly 0 for long enough
+    SUSPECTED = 3  # the largest |small|
+    NEGATIVE = 4  # 1 = a magnitude was below 0
+
+
 class Flag(IntFlag):
     """What one record's verdicts hold, over all slots of the run."""
 

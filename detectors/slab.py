@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from .constants import constants_of, design_shift
 from .gathered import cadence_of, known_of, last_of, middle_of, readings_of
-from .kernel import judge_tiles
 from .levels import Levels
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
 from .rows import DEVIATION, FAST_RATE, FIELDS, LANES, SUSPECT, Row
+from .tiles import judge_tiles
 
 __all__ = ["MOST_STEPS", "SPARSE_STEPS", "Reading", "Slab", "readings_that_last"]
 
