@@ -74,9 +74,9 @@ _SPREAD = LEVEL * math.sqrt(RING - 1.0)
 class Climb:
     """The climb chart of a handful of losses: float64 state [series, 64].
 
-    since: int64 [series], readings since the lowest block of the window that speaks loudest.  ratio: float64
-    [series], what the last judge() returned.  due: whether the next reading may give a verdict, as the end of a
-    block, or as one of a climb that goes on.  All are scratch.
+    since: int64 [series], readings since the lowest block of the window that speaks loudest.
+    ratio: float64 [series], the last reading's, to the alarm level.  due: whether the next reading may give a verdict,
+    as the end of a block, or as one of a climb that goes on.  All are scratch.
     """
 
     def __init__(self, series: int) -> None:
@@ -87,16 +87,11 @@ class Climb:
         self.ratio = np.zeros(series)
         self.due = True
 
-    def judge(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> NDArray[np.float64]:
-        """Judge one reading per series, then learn it; returns the ratio to the alarm level, float64 [series].
+    def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
+        """Judge one reading per series, then learn it; whether any ratio is 1 or more.
 
         x: float32 [series], raw.  NaN (measured or not) and infinities change nothing; an exact 0 is left out.
         """
-        self.alarms(x, evidence)
-        return self.ratio.copy()
-
-    def alarms(self, x: Sequence[float] | NDArray[np.float32], evidence: float = 1.0) -> bool:
-        """As `judge`; whether any ratio is 1 or more. The ratios are in `ratio`."""
         self._x[:] = x
         found: bool
         found, self.due = _judge(self._state, self._x, self.ratio, self.since, evidence, self.gain)

@@ -78,11 +78,6 @@ class Flat:
         return long, start, unfallen
 
     @property
-    def readings(self) -> int:
-        """Readings learned."""
-        return int(self._state[_SEEN])
-
-    @property
     def first(self) -> float:
         """The mean of log2 x over the first readings of a run seen from its start; infinite where there are none."""
         state = self._state

@@ -106,10 +106,6 @@ class PartitionTimers:
         self._last.pop(run, None)
         self._due.pop(run, None)
 
-    def quiet_seconds(self, run: str) -> float:
-        """Seconds without a step record, as far as they count; 0 for a run that is not known."""
-        return self.now - self._last.get(run, self.now)
-
     def wake(self, run: str, timers: Timers | None) -> None:
         """Go on counting where the snapshot of a run stood that is not in memory, and look no sooner than it must."""
         timers = timers or Timers()

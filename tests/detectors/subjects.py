@@ -87,26 +87,46 @@ class Still:
         return cls(Unmoved.load(state))
 
 
-class Flats:
-    """A flatness chart for each series; a step is a reading that it learned. Equal lengths of state."""
+class Climbs:
+    """The ratios of the slow climb."""
 
-    def __init__(self, charts: list[Flat]) -> None:
-        self.charts = charts
+    def __init__(self, chart: Climb) -> None:
+        self.chart = chart
 
     def judge(self, x: Floats) -> NDArray[Any]:
-        return np.stack([self._judged(chart, x[at : at + 1]) for at, chart in enumerate(self.charts)], axis=1)
-
-    def _judged(self, chart: Flat, x: Floats) -> Floats:
-        step = chart.since(start=True) + chart.readings if chart.readings else 0.0
-        return np.array(chart.take(x, np.array([step])), np.float32)
+        self.chart.alarms(x)
+        return self.chart.ratio.copy()
 
     def dump(self) -> bytes:
-        return b"".join(chart.dump() for chart in self.charts)
+        return self.chart.dump()
+
+    @classmethod
+    def load(cls, state: bytes) -> Climbs:
+        return cls(Climb.load(state))
+
+
+class Flats:
+    """A flatness chart for each series; a step is a reading that it can learn. Equal lengths of state."""
+
+    def __init__(self, charts: list[Flat]) -> None:
+        self.charts, self.steps = charts, np.zeros(len(charts))
+
+    def judge(self, x: Floats) -> NDArray[Any]:
+        each = range(len(self.charts))
+        ratios = [self.charts[at].take(x[at : at + 1], self.steps[at : at + 1]) for at in each]
+        self.steps += np.isfinite(x) & (x > 0)
+        return np.array(ratios, np.float32).T
+
+    def dump(self) -> bytes:
+        return self.steps.tobytes() + b"".join(chart.dump() for chart in self.charts)
 
     @classmethod
     def load(cls, state: bytes) -> Flats:
-        size = len(state) // SERIES
-        return cls([Flat.load(state[at : at + size]) for at in range(0, len(state), size)])
+        steps, states = state[: 8 * SERIES], state[8 * SERIES :]
+        size = len(states) // SERIES
+        flats = cls([Flat.load(states[at : at + size]) for at in range(0, len(states), size)])
+        flats.steps[:] = np.frombuffer(steps)
+        return flats
 
 
 @dataclass(frozen=True)
@@ -148,7 +168,7 @@ SUBJECTS: list[Subject] = [
     *(_slab(profile.name) for profile in PROFILES),
     Subject("flat", lambda: Flats([Flat() for _ in range(SERIES)]), Flats.load, scale_free=True),
     Subject("unmoved", lambda: Still(Unmoved(SERIES)), Still.load, scale_free=False),
-    Subject("climb", lambda: Climb(SERIES), Climb.load, scale_free=True),
+    Subject("climb", lambda: Climbs(Climb(SERIES)), Climbs.load, scale_free=True),
     Subject(
         "run length", lambda: Small(RunLength(SERIES)), lambda s: Small(RunLength.load(s)), scale_free=False
     ),

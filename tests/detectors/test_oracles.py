@@ -69,11 +69,11 @@ def test_climbs_say_what_the_plain_formula_says_from_scratch() -> None:
     )
     chart, highest = Climb(4), np.zeros(4)
     for t, row in enumerate(x):
-        ratio = chart.judge(row)
-        highest = np.maximum(highest, ratio)
+        chart.alarms(row)
+        highest = np.maximum(highest, chart.ratio)
         if t % 8 == 7:
             plain = [climb_ratio(column[: t + 1].tolist()) for column in x.T]
-            np.testing.assert_allclose(ratio, plain, rtol=1e-9, atol=1e-9, err_msg=f"at {t}")
+            np.testing.assert_allclose(chart.ratio, plain, rtol=1e-9, atol=1e-9, err_msg=f"at {t}")
     assert (highest >= 1.0).all()
 
 

@@ -34,8 +34,11 @@ def alarms(profile: str, x: Floats) -> NDArray[np.bool_]:
 
 def climbs(x: Floats) -> NDArray[np.bool_]:
     """bool [steps, series]: where the climb chart alarms."""
-    chart = Climb(x.shape[1])
-    return np.stack([chart.judge(row) >= 1 for row in x])
+    chart, out = Climb(x.shape[1]), np.zeros(x.shape, np.bool_)
+    for t, row in enumerate(x):
+        chart.alarms(row)
+        out[t] = chart.ratio >= 1
+    return out
 
 
 def episodes(alarmed: NDArray[np.bool_], gap: int = 50) -> int:
@@ -163,7 +166,7 @@ def test_a_signed_loss_that_climbs_is_found() -> None:
 def test_the_onset_of_a_climb_is_told_to_within_a_few_blocks() -> None:
     x = series.linear(series.ramp(series.decay(0.01), 1.0, 1000, 100)(np.random.default_rng(9), 1100, 1))
     chart = Climb(1)
-    t = next(t for t, row in enumerate(x) if chart.judge(row)[0] >= 1)
+    t = next(t for t, row in enumerate(x) if chart.alarms(row))
     assert t - chart.since[0] == pytest.approx(1000, abs=16)
 
 
