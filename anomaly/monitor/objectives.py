@@ -19,6 +19,10 @@ _PLAYERS = (
     (frozenset(("g",)), frozenset(("d",))),
     (frozenset(("kl", "kld")), frozenset(("recon", "reconstruction", "rec", "elbo", "beta"))),
 )
+_PLAYER = frozenset(
+    ("g", "d", "gen", "disc", "generator", "discriminator", "netg", "netd", "adv", "adversarial", "gan")
+)
+"""Whose loss it is, where a name says so: then another has one, too."""
 
 
 def words_of(name: str) -> frozenset[str]:
@@ -45,6 +49,11 @@ def has_players(names: Iterable[str]) -> bool:
 
     >>> has_players(["generator.0", "critic.2"]), has_players(["encoder.0", "decoder.0"])
     (True, False)
+
+    >>> has_players(["loss", "g_loss"]), has_players(["loss", "aux_loss"])
+    (True, False)
     """
-    words: frozenset[str] = frozenset().union(*map(words_of, names))
-    return any(words & one and words & other for one, other in _PLAYERS)
+    of_names = [words_of(name) for name in names]
+    words: frozenset[str] = frozenset().union(*of_names)
+    apart = any(words & one and words & other for one, other in _PLAYERS)
+    return apart or any("loss" in each and each & _PLAYER for each in of_names)
