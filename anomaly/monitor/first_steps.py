@@ -109,17 +109,27 @@ def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) 
     """Slot -> log2 of how far it is off its siblings, for those clearly off.
 
     The first and the last of layers that are but numbered take and give something else than the others, so their sizes
-    are others, too. Gradients are largest where they come from.
+    are others, too. Gradients are largest where they come from. Where one word and a number is all that any name says
+    (`layer_17`), the first two may be embeddings.
     """
     off: dict[int, float] = {}
     for name, members in families.items():
         if len(members) < SIBLINGS:
             continue
         last, few = len(members) - 1, name.endswith("#") and len(members) < ROW
-        ends = (0, last) if name.rpartition(".")[2] == "#" else (last,) if signal == "grad_norm" else ()
+        ends = _ends_of(name, len(families) == 1, last, signal)
         found = outlying(level[members].astype(np.float64), LEAST_OFF_IN_A_ROW if few else LEAST_OFF)
         off |= {int(members[at]): away for at, away in found.items() if at not in ends}
     return off
+
+
+def _ends_of(name: str, is_only: bool, last: int, signal: str) -> tuple[int, ...]:
+    """Which of a family's `last` + 1 layers are no like of the others; `is_only`: all layers are of it."""
+    if name.replace("/", ".").rpartition(".")[2] == "#":
+        return 0, last
+    if is_only and name.endswith("#"):
+        return 0, 1, last
+    return (last,) if signal == "grad_norm" else ()
 
 
 def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Moment) -> Alarm:

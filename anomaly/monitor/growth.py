@@ -17,6 +17,7 @@ from anomaly.monitor.noise import GRADIENTS
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import LEARNED
 from detectors.rows import Row
+from detectors.slab import SPARSE_STEPS
 from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
 
 SETTLED_READINGS = 256
@@ -31,13 +32,18 @@ LONG_EFFECT = 1.5
 _TOP, _LONG_TOP, _FELL = "growth.top", "growth.long_top", "growth.fell"
 LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
+FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, 8
+"""log2: the last readings all a hundred times anything up to eight readings ago. Where readings are rare."""
 FALLEN = 3.0
 """Standard errors."""
 WORTH_A_LOOK = 0.25
 
 
-def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
-    """F15, or else F10, of the total norm before clipping, or of what the layers make of it where it is not told."""
+def growth_alarms(state: RunState, new: int, moment: Moment, steps: float) -> list[Alarm]:
+    """F15, or else F10, of the total norm before clipping, or of what the layers make of it where it is not told.
+
+    `steps`: that the reading stands for.
+    """
     history = state.history
     norm = history.of("grad_norm_total")
     top = _top_before(history, norm)
@@ -51,6 +57,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     for kind, ratio, readings in (
         ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
+        ("gradient_explosion", _far_beyond(history) if told and steps >= SPARSE_STEPS else 0.0, FAR_BEFORE),
     ):
         if ratio < WORTH_A_LOOK:
             continue
@@ -60,6 +67,17 @@ def growth_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
             evidence = Evidence("grad_norm_total", last, None, ratio, "growth")
             return [alarm_by(kind, first_step, evidence)]
     return []
+
+
+def _far_beyond(history: History) -> float:
+    """The ratio for the total norm far beyond all there was, over few readings that each stand for many steps."""
+    norm = history.of("grad_norm_total")
+    norm = norm[np.isfinite(norm) & (norm > 0)]
+    before, last = norm[:-FAR_BEFORE], norm[-FAR_READINGS:]
+    if len(before) < FAR_BEFORE:
+        return 0.0
+    beyond = math.log2(float(last.min()) / float(before.max()))
+    return beyond / FAR * (LEARNING if beyond >= FAR and _learns(history) else 1.0)
 
 
 def _of_layers(state: RunState) -> float:

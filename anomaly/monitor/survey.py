@@ -43,7 +43,7 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if "clip_coef" in signals:
         alarms += clip_alarms(state, new, moment)
     if "grad_norm_total" in signals or len(state.unsteady):
-        alarms += growth_alarms(state, new, moment)
+        alarms += growth_alarms(state, new, moment, steps)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)
     alarms += noise_alarms(state, moment)

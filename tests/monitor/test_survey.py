@@ -59,6 +59,17 @@ def test_gradients_that_double_again_and_again_explode() -> None:
     assert serious(transitions_of(training(range(500), growing)))
 
 
+@pytest.mark.parametrize(("factor", "found"), [(3.0, True), (1.3, False)])
+def test_gradients_far_beyond_all_there_was_explode_where_a_log_has_few_readings(
+    factor: float, found: bool
+) -> None:
+    def growing(step: int, record: dict[str, Any]) -> None:
+        record["grad_norm_total"] *= factor ** max(0, step // 50 - 10)
+        del record["layers"]
+
+    assert bool(kinds(training(range(0, 1100, 50), growing))) == found
+
+
 def test_a_layer_far_off_its_siblings_in_the_first_steps_is_poorly_initialised() -> None:
     layers = tuple(f"h.{at}" for at in range(12))
 
@@ -85,6 +96,28 @@ def test_the_first_and_the_last_of_layers_in_a_row_may_be_of_another_size(
     records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
     for record in records:
         record["layers"][layers[at]][signal] *= 14
+    assert [kind for kind, _ in kinds(records)] == found
+
+
+@pytest.mark.parametrize(
+    ("names", "layer", "found"),
+    [
+        ("layer_{}", 1, []),
+        ("layer_{}", 11, []),
+        ("layer_{}", 5, ["poor_initialisation"]),
+        ("params/{}", 0, []),
+        ("params/{}", 11, []),
+    ],
+)
+def test_embeddings_and_ends_are_no_siblings_where_names_hold_but_numbers(
+    names: str, layer: int, found: list[str]
+) -> None:
+    layers = [names.format(at) for at in range(12)]
+    records = []
+    for step in range(40):
+        record = {"run": "r1", **healthy(step, layers=layers)}
+        record["layers"][names.format(layer)]["weight_norm"] *= 9
+        records.append(record)
     assert [kind for kind, _ in kinds(records)] == found
 
 
