@@ -40,6 +40,8 @@ LEAST_WAIT = 0.1
 STRAGGLER_RATIO = 2.0
 """A rank that was never anything else is a straggler from this ratio to its peers' median on."""
 STRAGGLER_IN_A_ROW = 5
+YOUNG, YOUNG_FROM = 20.0, 8.0
+"""Readings, as in the slab's evidence."""
 WILDER = 1.2
 """Times what calm ranks have shown in a column, before a single reading of it counts."""
 _KINDS = {Compared.GAIN: "residual_gain_outlier", Compared.GRADIENT: "rank_gradient_outlier"}
@@ -126,8 +128,12 @@ def _judged(state: RunState, numbers: list[int], stacked: NDArray[np.float32], s
 
 
 def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
-    """Ranks whose gradients (F45) or whose layers' gains (F19) leave their peers'."""
-    out = (np.abs(judged.verdict.ratio) >= 1.0) & (judged.columns.compared == compared)
+    """Ranks whose gradients (F45) or whose layers' gains (F19) leave their peers'.
+
+    As in every chart, more is asked for while the run is young: how wild a few samples a rank are shows in time.
+    """
+    least = 1.0 + YOUNG / (judged.state.age + YOUNG_FROM)
+    out = (np.abs(judged.verdict.ratio) >= least) & (judged.columns.compared == compared)
     return _alarm(judged, _KINDS[compared], out)
 
 

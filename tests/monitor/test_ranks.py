@@ -55,6 +55,16 @@ def test_a_rank_whose_gradient_leaves_its_peers_is_named_with_its_layer() -> Non
     assert incident.step <= 53
 
 
+def test_ranks_of_few_samples_are_wild_and_a_young_run_has_not_shown_how_wild() -> None:
+    noise = np.random.default_rng(2)
+
+    def few_samples(step: int, rank: int, record: dict[str, Any]) -> None:
+        for of_layer in record["layers"].values():
+            of_layer["grad_norm"] *= noise.gamma(0.3)
+
+    assert [each.kind for each in warnings(of_ranks(range(60), 8, few_samples))] == []
+
+
 def test_replicas_whose_weights_differ_are_critical_and_the_minority_is_named() -> None:
     def diverge(step: int, rank: int, record: dict[str, Any]) -> None:
         record["weight_hash"] = step % 1000 + (7 if step >= 40 and rank == 1 else 0)
