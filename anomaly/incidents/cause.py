@@ -63,13 +63,13 @@ def _near(incident: OpenIncident, alarm: Alarm) -> bool:
 
 
 def block_of(layer: str) -> str:
-    """The numbered part of the model that a layer is in, or the layer itself: up to the first number between dots;
-    where there is none, up to the first name that ends in one.
+    """The numbered part of the model that a layer is in, or the layer itself: up to the first number between dots or
+    slashes; where there is none, up to the first name that ends in one.
 
-    >>> [block_of(name) for name in ("h.3.attn.qkv", "layer1.0.conv2", "Block_3.Dense_0", "head")]
-    ['h.3', 'layer1.0', 'Block_3', 'head']
+    >>> [block_of(name) for name in ("h.3.attn.qkv", "layer1.0.conv2", "params/Block_3/Dense_0", "head")]
+    ['h.3', 'layer1.0', 'params.Block_3', 'head']
     """
-    parts = layer.split(".")
+    parts = layer.replace("/", ".").split(".")
     numbered = [at for at, part in enumerate(parts) if part.isdigit()]
     ending = [at for at, part in enumerate(parts) if part[-1:].isdigit()]
     found = numbered or ending
