@@ -22,6 +22,7 @@ Reading order, which is the order of the data:
     runlength    exact conditions that held too long
     peers        ranks against each other; consensus: medians and votes
     fences       whether a few numbers are as they are expected to be; no detector
+    rounding     whether numbers were rounded before they were sent; no detector
     river_watch  any river detector on a chosen series
 
 Each of them again in plain Python, to test against: tests/detectors/oracles.py.

@@ -15,7 +15,8 @@ Reading order, which is the order of the data:
     placing     a layout's values in slot order
     plain       the short way of records that say nothing new; stretch: what makes them such
     judge       one record on every path
-    nonfinite   the hard rule; rules: other exact rules; context: what explains a change
+    nonfinite   the hard rule; rules: other exact rules; rounded: what rounded numbers cannot tell; context: what
+                explains a change
     charts      the slab's verdicts as alarms; learning: what moves because the run learns; own_series: of series of
                 unknown unit; losses: the slow climb
     kin         which layers have their like; anchors: where their levels stood before

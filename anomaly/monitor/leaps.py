@@ -17,6 +17,7 @@ from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.kin import beside, kindred_of
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
@@ -61,7 +62,11 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all
         found = [leap for leap in found if leap.series >= 0]
-    return [_alarm(state, leap, kindred.slots, moment) for leap in found]
+    slots = kindred.slots
+    found = [
+        each for each in found if each.series < 0 or not is_rounding_error(state, int(slots[each.series]))
+    ]
+    return [_alarm(state, leap, slots, moment) for leap in found]
 
 
 def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:

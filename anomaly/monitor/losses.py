@@ -10,6 +10,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution
+from anomaly.monitor.rounded import may_be_same
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import REPEATED, RunState
 from detectors.levels import BUDGET, spike_level
@@ -123,7 +124,7 @@ def _repeats(state: RunState, values: dict[str, float], moment: Moment) -> list[
     measured = np.array([name in values for name in REPEATED])
     ratios = state.repeats.judge(np.array(holds), measured)
     worst = int(np.argmax(ratios))
-    if ratios[worst] < 1:
+    if ratios[worst] < 1 or (worst == 0 and may_be_same(state)):
         return []
     first_step = onset_step(state, int(state.repeats.run[worst]), moment)
     evidence = Evidence(REPEATED[worst], last[worst], None, float(ratios[worst]), "run_length")

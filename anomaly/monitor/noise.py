@@ -12,6 +12,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.kin import kindred_of
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from detectors.unsteady import SAMPLES, Unsteady
@@ -51,7 +52,7 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if before != slot:  # noise that has grown is there at the next look as well
         return []
     layer = state.table.layer_name(slot) or ""
-    if _parameters(state, layer) < LEAST_PARAMETERS:
+    if _parameters(state, layer) < LEAST_PARAMETERS or is_rounding_error(state, slot):
         return []
     reading = state.slab.describe(slot)
     first_step = onset_step(state, SAMPLES // 2, moment)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import caution
+from anomaly.monitor.context import caution, lr_offset
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.kin import Kin, kindred_of
+from anomaly.monitor.kin import Kin, Kindred, kindred_of
 from anomaly.monitor.meaning import meaning_of
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from detectors.rows import Row
@@ -24,6 +27,7 @@ GAPS = {"weight_norm": 2.0, "grad_norm": 3.0, "update_ratio": 2.0}
 SIGNALS = tuple(EFFECTS)
 WORTH_A_LOOK = 0.9
 """Of a ratio that is an alarm: what is below need not be known exactly."""
+FOLLOWED = 0.5
 LEARNED = 3
 """Readings from which on a level is known."""
 
@@ -45,8 +49,31 @@ def stray_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         end = first + len(each.slots)
         alarms += _judged(state, at, each, now[first:end], then[first:end], moment)
         first = end
+    alarms = [each for each in alarms if not _is_explained(state, kindred, now - then, each)]
     anchors.take(reading, now)
     return alarms
+
+
+def _is_explained(state: RunState, kindred: Kindred, moved: NDArray[np.float32], alarm: Alarm) -> bool:
+    """Whether it is of updates, and the layer's gradient strayed as they did, half as far: they follow it.
+
+    So is what a gradient of nothing but rounding errors does. `moved`: float32, log2, of each of the kindred slots.
+    """
+    (evidence,) = alarm.evidence
+    if evidence.statistic == "weight_norm" or evidence.layer is None or evidence.expected is None:
+        return False
+    gradient = state.table.slot_of(evidence.layer, "grad_norm")
+    if gradient is not None and is_rounding_error(state, gradient):
+        return True
+    if evidence.statistic != "update_ratio":
+        return False
+    at = np.flatnonzero(kindred.slots == (-1 if gradient is None else gradient))
+    if not len(at):
+        return False
+    first = len(kindred.kin[0].slots)
+    of_all = moved[first : first + len(kindred.kin[1].slots)]
+    strayed = float(moved[at[0]]) - float(np.nanmedian(of_all))
+    return strayed / math.log2(evidence.value / evidence.expected) >= FOLLOWED
 
 
 def _judged(
@@ -76,7 +103,9 @@ def _judged(
         return []
     slot = int(kin.slots[found.series])
     layer = state.table.layer_name(slot) or ""
-    level = 2.0 ** float(now[found.series])  # the last reading may have left this series out
+    offset = lr_offset(state) if signal == "update_ratio" else 0.0
+    level = float(now[found.series])  # the last reading may have left this series out
+    level = 2.0 ** (level + (offset if math.isfinite(offset) else 0.0))
     first_step = onset_step(state, state.history.taken - anchors.older, moment)
     evidence = Evidence(
         signal,

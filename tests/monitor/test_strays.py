@@ -65,6 +65,19 @@ def test_neither_a_healthy_warm_up_nor_an_embedding_that_goes_its_way_is_one() -
     assert raised(110, "embed", "weight_norm", 0.008) == []
 
 
+def test_updates_that_fall_as_their_gradient_does_follow_it() -> None:
+    """As those of an addition that begins at 0: it is learned sooner in one layer than in the next."""
+
+    def found(with_gradient: bool) -> list[str]:
+        run = records(120, "h.2.up", "update_ratio", -0.05)
+        for record in run if with_gradient else []:
+            record["layers"]["h.2.up"]["grad_norm"] *= 0.95 ** max(0, record["step"] - 20)
+        return [each.kind for each in transitions_of(run) if each.severity is not Severity.INFO]
+
+    assert "update_ratio_low" in found(with_gradient=False)
+    assert "update_ratio_low" not in found(with_gradient=True)
+
+
 def kin_of(layers: tuple[str, ...]) -> Kin:
     numbers = np.arange(len(layers), dtype="<i4").tobytes()
     signals = np.zeros(len(layers), "<i2").tobytes()
