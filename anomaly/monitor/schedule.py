@@ -79,10 +79,14 @@ def _creep(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -
 
 
 def _drop(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
-    """A smooth decay falls at once, and goes on from there. A step decay is level before it falls."""
+    """A smooth decay falls at once, and goes on from there. A step decay is level before it falls, a re-warm rises."""
     steps_of = lr[1:] / lr[:-1]
     for at in np.flatnonzero(steps_of < 1 / FALL).tolist():
-        if steps[at + 1] - steps[at] < SPARSE_STEPS * MILLIONTHS and lr[-1] < RISE_BACK * lr[at + 1]:
+        if (
+            at + 2 < len(lr)
+            and steps[at + 1] - steps[at] < SPARSE_STEPS * MILLIONTHS
+            and lr[-1] < RISE_BACK * lr[at + 1]
+        ):
             return at + 1, float(lr[at])
     for at in np.flatnonzero(steps_of < 1 / DROP).tolist():
         before, after = steps_of[max(0, at - SMOOTH_READINGS) : at], steps_of[at + 1 :]

@@ -126,3 +126,11 @@ def test_a_rate_of_0_after_its_decay_is_told_where_the_run_goes_on_for_long(
 ) -> None:
     records = with_lr(lambda step: 1e-3 * max(0.0, 1 - step / 1000), range(1000 + further))
     assert [kind for kind, _ in kinds(records)] == found
+
+
+@pytest.mark.parametrize("start", range(300, 316))
+def test_a_warm_up_that_starts_again_in_a_decay_is_quiet_whenever_it_is_looked_at(start: int) -> None:
+    def lr(step: int) -> float:
+        return cosine(step) * (min(1.0, (step - start + 1) / 40) if step >= start else 1.0)
+
+    assert kinds(with_lr(lr, range(500))) == []
