@@ -28,6 +28,7 @@ from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
 from anomaly.monitor.recent import LEAST_PACKED
+from anomaly.monitor.rounded import stands_by_rounding, sure_zeros
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.monitor.stillness import is_due, stillness_alarms
@@ -116,12 +117,13 @@ def _chart(
     note_noise(state, values)
     note_leaps(state)
     if flags & _ZERO:
-        alarms += zero_alarms(state, values, state.context.lr, moment)
+        alarms += zero_alarms(state, sure_zeros(state, values), state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment, steps)
     alarms += loss_alarms(state, model, moment, steps)
     if is_due(state, values):
-        alarms += stillness_alarms(state, values, moment)
+        found = stillness_alarms(state, values, moment)
+        alarms += [alarm for alarm in found if not stands_by_rounding(state, values, alarm)]
     if model or not state.multiple_ranks:
         note_reading(state, model, moment.step)
         alarms += survey(state, moment, steps)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.incidents.alarm import Alarm
 from anomaly.monitor.kin import beside
 from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import RunState
-from detectors.rounding import unit_of
+from detectors.rounding import are_short, unit_of
 from detectors.rows import Row
 
 ZERO_UNITS = 5.0
@@ -20,14 +21,23 @@ ERROR = 20.0
 """log2: a gradient that is usually a millionth of the largest is what float32 leaves of a sum that is 0."""
 
 
-def not_rounded(state: RunState, slots: NDArray[np.intp], values: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Those of the layers' slots at 0 that are not so for want of decimals; `values` float32 [slots of the run]."""
-    unit = unit_of(values[state.table.slot_layer != WHOLE_MODEL])
+def sure_zeros(state: RunState, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The record's values, float32 [slots], without those of layers that are 0 for want of decimals: NaN instead."""
+    of_layers = state.table.slot_layer != WHOLE_MODEL
+    unit = unit_of(values[of_layers])
     if not unit:
-        return slots
-    slab = state.slab
-    large = [slab.learned(s) > 0 and slab.describe(s).expected >= ZERO_UNITS * unit for s in slots.tolist()]
-    return slots[np.array(large, np.bool_)]
+        return values
+    slab, values = state.slab, values.copy()
+    for slot in np.flatnonzero((values == 0) & of_layers).tolist():
+        if not (slab.learned(slot) and slab.describe(slot).expected >= ZERO_UNITS * unit):
+            values[slot] = np.nan
+    return values
+
+
+def stands_by_rounding(state: RunState, values: NDArray[np.float32], alarm: Alarm) -> bool:
+    """Whether it is of norms that stand still, and rounded ones do so as they move by less than their last digit."""
+    by_norms = alarm.kind == "weights_frozen" and alarm.evidence[0].statistic == "weight_norm"
+    return by_norms and are_short(values[state.table.weight_slots])
 
 
 def may_be_same(state: RunState) -> bool:
