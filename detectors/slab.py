@@ -186,6 +186,10 @@ class Slab:
         for row in (Row.SLOPE, Row.LASTING, Row.SUM, Row.PEAK, Row.AGE, Row.HOLD):
             rows[:, row] = 0.0
 
+    def forget(self, slots: NDArray[np.intp]) -> None:
+        """Nothing is known of these slots (int [n]) any more."""
+        self._tiles()[slots // LANES, :, slots % LANES] = 0.0
+
     def learned(self, slot: int) -> int:
         """Readings this slot has learned from; 0 = nothing is known of it."""
         return int(self._tiles()[slot // LANES, Row.N, slot % LANES])

@@ -22,7 +22,7 @@ from anomaly.monitor.learning import SLOW_READINGS, moving_slowly, what_learns
 from anomaly.monitor.losses import is_young
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.own_series import left_its_level
-from anomaly.monitor.rules import onset_step
+from anomaly.monitor.rules import onset_step, updates_are_lost
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
@@ -38,6 +38,8 @@ GAP_READINGS = 2
 BROAD_SHARE = 0.5
 MOVED_Z = 3.0
 """A layer whose gradient is this many deviations up has moved with the others, if it is no alarm by itself."""
+LEAPT_Z, MOST = 6.0, 0.7
+"""A layer that is so many deviations up, and so much of the whole gradient's norm, is what made that leap."""
 WEAK_SUSPECT = 0.25
 """A suspect whose statistic is below this share of the strongest one's is named after the others."""
 ROUTED_CAUTION = 2.0
@@ -90,7 +92,7 @@ def _findings(state: RunState) -> list[Finding]:
         top[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
     _add(state, by_kind, np.flatnonzero(np.abs(top) >= 1).tolist(), top)
-    _settle_breadth(state, by_kind)
+    _settle_breadth(state, by_kind, top)
     alone = _alone(state, np.flatnonzero((np.abs(small) >= 1) & (np.abs(top) < 1)))
     top[alone] = small[alone]
     _add(state, by_kind, alone, top)
@@ -128,6 +130,8 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
     if kind in OF_POLICIES and not state.table.of_policy:
         return False
     if kind == "update_ratio_low":
+        if updates_are_lost(state, slot, state.context.lr):
+            return False
         clipped = _clipped(state)
         return clipped > CLIPPED or _ratio(state, slot) < LEFT_BY_CLIPPING * clipped
     if kind == "loss_spike_persistent":
@@ -161,17 +165,32 @@ def _ratio(state: RunState, slot: int) -> float:
     return ratio if isfinite(ratio) else 1.0
 
 
-def _settle_breadth(state: RunState, by_kind: dict[str, list[int]]) -> None:
+def _carriers(state: RunState, total: int, top: NDArray[np.float32]) -> list[int]:
+    """The layer whose gradient is most of a total that leapt, where it leapt by itself; as far out as the total is."""
+    norms, slab = state.table.slots_of(("grad_norm",)), state.slab
+    norms = norms[state.table.slot_layer[norms] != WHOLE_MODEL]
+    whole, leapt = slab.describe(total), norms[slab.z[norms] >= LEAPT_Z]
+    found = [slot for slot in leapt.tolist() if slab.describe(slot).value >= MOST * whole.value]
+    top[found] = np.maximum(top[found], top[total])
+    return found
+
+
+def _settle_breadth(state: RunState, by_kind: dict[str, list[int]], top: NDArray[np.float32]) -> None:
     """One gradient finding, not two: of the whole model when most layers moved, of the layers when only some did."""
-    of_layers = by_kind.get("layer_gradient_spike")
-    if not of_layers:
+    of_layers, total = by_kind.get("layer_gradient_spike"), by_kind.get("gradient_spike", [])
+    if not (of_layers or total):
         return
     table = state.table
     gradients = table.slots_of(("grad_norm", "grad_absmax"))
     moved = {int(table.slot_layer[slot]) for slot in gradients if state.slab.z[slot] >= MOVED_Z}
     having = len(np.unique(table.slot_layer[gradients]))
-    total = by_kind.pop("gradient_spike", [])
-    if len(moved) >= max(2, BROAD_SHARE * having):
+    broad = len(moved) >= max(2, BROAD_SHARE * having)
+    if not of_layers:
+        of_layers = [] if broad else _carriers(state, total[0], top)
+        if not of_layers:
+            return
+    by_kind.pop("gradient_spike", None)
+    if broad:
         del by_kind["layer_gradient_spike"]
         by_kind["gradient_spike"] = of_layers + total
     else:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anomaly.errors import RecordError
 from anomaly.incidents.transition import LEARNING_RATE
 from anomaly.monitor.resumes import note_resume
@@ -18,7 +21,7 @@ CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
 """For so long what the run said of its learning rate, or of its data, explains it."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
-BATCH, RESTART = "batch size", "restart"
+BATCH, RESTART, TRAINED = "batch size", "restart", "trained layers"
 DATA = ("data_mix", "phase")
 NATS = 0.5
 """What other data may make of a loss, however small it was."""
@@ -78,6 +81,14 @@ def be_cautious(state: RunState, why: str, step: int | None = None) -> None:
     context.cautious_until = state.readings + CAUTION_READINGS
     at = state.newest_step if step is None else step
     context.changes = {**context.changes, why: (state.readings, at or 0)}
+
+
+def note_trained(state: RunState, layers: NDArray[np.intp]) -> None:
+    """These layers are trained from now on, or are no more: what they did before says nothing, and others follow."""
+    be_cautious(state, TRAINED)
+    state.slab.forget(np.flatnonzero(np.isin(state.table.slot_layer, layers)))
+    for looks in (state.anchors, state.unsteady, state.leaps, state.norms):
+        looks.restart()
 
 
 PAUSES = {

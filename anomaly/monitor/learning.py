@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.state import RunState
+from anomaly.records import MILLIONTHS
 from detectors.glance import hastens
 from detectors.rows import Row
 
@@ -14,6 +15,8 @@ VERY_SLOW_READINGS = 60
 """Gradients that grow for so long harm nobody while the loss does not rise."""
 CREEPING_READINGS = 150
 """Nor do updates, that creep up for longer still."""
+LEARNED = 0.1
+"""log2 of the loss, at the least, where a run has just begun to learn."""
 FALLING, RISEN = 1.5, 1.0
 """Deviations of the loss's fast mean below its reference, and above."""
 
@@ -34,12 +37,20 @@ def what_learns(state: RunState, top: NDArray[np.float32]) -> NDArray[np.intp]:
     if loss is None:
         return np.zeros(0, np.intp)
     moved = state.slab.moved(loss)
-    if moved < -FALLING or hastens(state.history.of("loss")):
+    if moved < -FALLING or hastens(state.history.of("loss")) or has_just_begun(state):
         return moving_slowly(state, table.learning_slots, SLOW_READINGS)
     if moved > RISEN:
         return np.zeros(0, np.intp)
     gradients = table.gradient_slots[top[table.gradient_slots] > 0]
     return np.append(moving_slowly(state, gradients, VERY_SLOW_READINGS), _creeping(state, top))
+
+
+def has_just_begun(state: RunState) -> bool:
+    """Whether a run has learned more in the later half of its steps than before: it leaves the plateau of its start."""
+    flat, loss = state.history.flat, state.table.model_slots["loss"]
+    before = flat.level_at((state.newest_step or 0) / MILLIONTHS / 2)
+    now = 0.0 if state.table.signed else float(state.slab.row(Row.FAST)[loss])
+    return before - now > max(flat.first - before, LEARNED)
 
 
 def _creeping(state: RunState, top: NDArray[np.float32]) -> NDArray[np.intp]:

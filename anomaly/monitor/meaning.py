@@ -12,6 +12,8 @@ from anomaly.monitor.objectives import words_of
 
 UNCHARTED = "uncharted"
 LEAST_SHARE = 0.05
+LEAST_UNDERFLOW = 0.25
+"""Fewer gradients of 0 cost a layer little; of eight weights one is an eighth."""
 """Of a layer's units: fewer that die or saturate are no loss to anybody."""
 LEAST_SATURATED = 0.15
 """Of a layer's outputs: as it becomes sure, a healthy layer comes to pin a few."""
@@ -61,7 +63,7 @@ MEANINGS: dict[str, Meaning] = {
     "weight_hash": Meaning(UNCHARTED, _O),
     "grad_norm": Meaning("gradient", _G, "layer_gradient_spike", "gradient_vanishing"),
     "grad_absmax": Meaning("gradient", _G, "layer_gradient_spike"),
-    "grad_zero_frac": Meaning("gradient_share", _G, "underflow", least_change=LEAST_SHARE),
+    "grad_zero_frac": Meaning("gradient_share", _G, "underflow", least_change=LEAST_UNDERFLOW),
     "act_zero_frac": Meaning("activation_share", _A, "dead_units", least_change=LEAST_SHARE),
     "act_saturated_frac": Meaning("activation_share", _A, "saturation", least_change=LEAST_SATURATED),
     "weight_norm": Meaning("weight", _W, "weight_blowup"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.monitor.context import note_trained
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RunState
@@ -23,7 +24,10 @@ def placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
         state.slab.grow(new)
         if state.owners is not None:
             state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
-        state.table = table
+        was, state.table = state.table.trainable, table
+        others = np.flatnonzero((was >= 0) & (table.trainable[: len(was)] != was))
+        if may_grow and len(others):
+            note_trained(state, others)
         placement = table.place(layout, series, layers)
         assert (
             placement is not None

@@ -31,6 +31,8 @@ ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
 EXPERT_ZERO_READINGS = 200
 COARSE_ZERO_READINGS = 32
+SMALLEST_STEP = 2.0**-9
+"""Of a weight, in bfloat16: what is smaller is lost."""
 LR_LOW = 0.5
 """Of what the learning rate had settled at."""
 
@@ -139,7 +141,8 @@ def zero_alarms(
         frozen = [
             slot
             for slot in frozen
-            if _should_move(state, values, slot, gradients) and not may_be_rounding(state, slot, lr)
+            if _should_move(state, values, slot, gradients)
+            and not may_be_rounding(state, slot, lr, state.slab.zero_run(slot))
         ]
     if dead:
         alarms.append(_zero_alarm("gradient_dead", state, dead, moment))
@@ -181,17 +184,28 @@ def _should_move(state: RunState, values: NDArray[np.float32], slot: int, gradie
     return state.slab.learned(slot) > 0
 
 
-def may_be_rounding(state: RunState, slot: int, lr: float | None) -> bool:
-    """Whether updates may only be too small for 16 bits: for a while, or where the learning rate is low.
+def may_be_rounding(state: RunState, slot: int, lr: float | None, still: float) -> bool:
+    """Whether a layer that has not moved for `still` readings may only get updates too small for its 16 bits."""
+    coarse = bool(state.table.coarse[state.table.slot_layer[slot]] == 1)
+    return coarse and (still < COARSE_ZERO_READINGS or updates_are_lost(state, slot, lr))
+
+
+def updates_are_lost(state: RunState, slot: int, lr: float | None) -> bool:
+    """Whether most updates of the slot's layer are too small for its 16 bits: usually, or by a low learning rate.
 
     A weight of 1 in bfloat16 takes no step below 1/512: a normalisation layer stands still early in a warm-up, late in
     a decay, and now and then between.
     """
-    if state.table.coarse[state.table.slot_layer[slot]] != 1:
+    table, settled = state.table, state.context.settled_lr
+    if table.coarse[table.slot_layer[slot]] != 1:
         return False
-    settled = state.context.settled_lr
-    low = lr is not None and (settled is None or lr < LR_LOW * settled)
-    return low or state.slab.zero_run(slot) < COARSE_ZERO_READINGS
+    if lr is not None and (settled is None or lr < LR_LOW * settled):
+        return True
+    updates = table.slot_of(table.layer_name(slot) or "", "update_ratio")
+    usual = (
+        1.0 if updates is None or not state.slab.learned(updates) else state.slab.describe(updates).expected
+    )
+    return usual < SMALLEST_STEP
 
 
 def _long_enough(state: RunState, frozen: list[int]) -> bool:

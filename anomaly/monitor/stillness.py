@@ -16,7 +16,13 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.resumes import weights_alarms
-from anomaly.monitor.rules import EXPERT_ZERO_READINGS, is_expert, onset_step
+from anomaly.monitor.rules import (
+    EXPERT_ZERO_READINGS,
+    is_expert,
+    may_be_rounding,
+    onset_step,
+    updates_are_lost,
+)
 from anomaly.monitor.state import RunState
 from detectors.unmoved import Unmoved
 
@@ -93,7 +99,7 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
         return []
     found = slots[ratios >= 1]
     if len(found):
-        pages = [_has_gradient(state, values, slot) and _patient(state, slot, gap) for slot in found.tolist()]
+        pages = [_is_frozen(state, values, slot, gap) for slot in found.tolist()]
         found = found[pages]
     if not len(found):
         return _slow_alarms(state, speed / gap, moment) if close else []
@@ -112,10 +118,12 @@ def _at_rest(state: RunState) -> bool:
     ) or context.lr == 0
 
 
-def _patient(state: RunState, slot: int, gap: float) -> bool:
-    """An expert that few tokens reach may stand still for long without being frozen."""
-    checks = float(state.unmoved.run[state.table.weight_slots == slot].max())
-    return not is_expert(state, slot) or checks * gap >= EXPERT_ZERO_READINGS
+def _is_frozen(state: RunState, values: NDArray[np.float32], slot: int, gap: float) -> bool:
+    """Whether nothing explains that the slot's weights stand still."""
+    still = gap * float(state.unmoved.run[state.table.weight_slots == slot].max())
+    if is_expert(state, slot) and still < EXPERT_ZERO_READINGS:
+        return False  # few tokens may reach it
+    return _has_gradient(state, values, slot) and not may_be_rounding(state, slot, state.context.lr, still)
 
 
 def _has_gradient(state: RunState, values: NDArray[np.float32], slot: int) -> bool:
@@ -160,10 +168,16 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
     if not slow:
         history.speeds = [*usual, rate][-SPEEDS:]
         return []
-    if count < SLOW_CHECKS:
+    if count < SLOW_CHECKS or _are_lost(state):
         return []
     kind = "loss_plateau" if rate * STANDSTILL <= float(np.median(usual)) else "update_ratio_low"
     return [_speed_alarm(state, kind, speed, moment)]
+
+
+def _are_lost(state: RunState) -> bool:
+    """Whether the updates of most layers are too small for their 16 bits."""
+    slots = state.table.weight_slots.tolist()
+    return 2 * sum(updates_are_lost(state, slot, state.context.lr) for slot in slots) > len(slots)
 
 
 def _standstill(state: RunState, speed: float) -> str | None:

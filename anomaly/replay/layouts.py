@@ -16,9 +16,11 @@ from anomaly.errors import RecordError, ReplayFileError
 from anomaly.records import NOT_MEASURED, NOT_MEASURED_BITS, Layout
 from anomaly.replay.columns import ABSENT
 from anomaly.replay.pieces import WHOLE_MODEL, FileReader, Piece
+from anomaly.signals import LAYER_SIGNALS
 
 LaidOut = tuple[Layout, NDArray[np.float32]]
 """A layout and one record's values, shape (1, layout.width)."""
+_OF_WEIGHTS = frozenset(name for name in LAYER_SIGNALS if name.startswith(("grad_", "weight_", "update_")))
 _VALUES_A_BLOCK = 1 << 21
 """Float32 values laid out at once: 8 MiB, whatever the file's shape."""
 
@@ -30,11 +32,12 @@ class RunLayout:
         self._files = files
         self._run = run
         self._layers: list[int] = []
-        # By layer number, ABSENT where unknown: the place in the layout, the mask, the dtype. The last entry is never
-        # written, so that WHOLE_MODEL, which is -1, may stand where a layer number does.
+        # By layer number, ABSENT where unknown: the place in the layout, the mask, the dtype, a signal of its weights.
+        # The last entry is never written, so that WHOLE_MODEL, which is -1, may stand where a layer number does.
         self._place = np.full(1, ABSENT)
         self._trainable = np.full(1, ABSENT)
         self._dtype = np.full(1, ABSENT)
+        self._weights = np.full(1, ABSENT)
         self._model_signals: list[str] = []
         self._signals: list[str] = []
         self._layout = Layout((), ())
@@ -64,16 +67,17 @@ class RunLayout:
     def _make_room(self) -> None:
         missing = len(self._files.layers.texts) + 1 - len(self._place)
         if missing:
-            for name in ("_place", "_trainable", "_dtype"):
+            for name in ("_place", "_trainable", "_dtype", "_weights"):
                 setattr(self, name, np.append(getattr(self, name), np.full(missing, ABSENT)))
 
     def _fresh(self, piece: Piece, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """True for rows that bring a layer, a signal, a mask or a dtype that the layout does not have."""
+        """True for rows that bring a layer, its weights, a signal, a mask or a dtype that the layout does not have."""
         layer = piece.layer[rows]
         whole = layer == WHOLE_MODEL
         fresh = ~whole & (self._place[layer] == ABSENT)
         for said, known in ((piece.trainable, self._trainable), (piece.dtype, self._dtype)):
             fresh |= ~whole & (said[rows] != ABSENT) & (said[rows] != known[layer])
+        fresh |= ~whole & (self._weights[layer] == ABSENT) & _has_weights(piece, rows)
         for where, known_signals in ((whole, self._model_signals), (~whole, self._signals)):
             new = [number for number, name in enumerate(piece.signals) if name not in known_signals]
             if new:
@@ -92,6 +96,8 @@ class RunLayout:
                 if self._place[layer] == ABSENT:
                     self._place[layer] = len(self._layers)
                     self._layers.append(layer)
+                if _has_weights(piece, np.array([row]))[0]:
+                    self._weights[layer] = 1
                 for said, known in ((piece.trainable, self._trainable), (piece.dtype, self._dtype)):
                     if said[row] != ABSENT:
                         known[layer] = said[row]
@@ -103,13 +109,15 @@ class RunLayout:
 
     def _built(self) -> Layout:
         trainable, dtype = self._trainable[self._layers], self._dtype[self._layers]
+        unsaid = trainable == ABSENT
+        # A mask speaks for every layer or not at all: a guess for one layer would be an alarm or a blind spot. Rows of
+        # blocks have none, nor have they weights: those are of the layers in them, and only they can be trained.
+        masked = not unsaid.all() and (self._weights[self._layers][unsaid] == ABSENT).all()
         return Layout(
             layers=tuple(self._files.layers.texts[layer] for layer in self._layers),
             signals=tuple(self._signals),
             model_signals=tuple(self._model_signals),
-            # A mask speaks for every layer or not at all: a guess for one layer would be an alarm or a blind spot.
-            trainable=tuple(map(bool, trainable)) if len(trainable) and (trainable != ABSENT).all() else None,
-            # Rows of blocks have none: their weights are those of the layers in them.
+            trainable=tuple((trainable == 1).tolist()) if masked else None,
             dtype=tuple("" if number == ABSENT else self._files.dtypes.texts[number] for number in dtype)
             if (dtype != ABSENT).any()
             else None,
@@ -131,6 +139,12 @@ class RunLayout:
             target = first[where][:, None] + np.array(here, dtype=np.int64)
             block[record[where][:, None], target] = piece.values[np.ix_(rows[where], columns)]
         return block
+
+
+def _has_weights(piece: Piece, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each row measures anything of weights or of their gradients."""
+    of_weights = [number for number, name in enumerate(piece.signals) if name in _OF_WEIGHTS]
+    return cast("NDArray[np.bool_]", _measured(piece.values[rows][:, of_weights]).any(axis=1))
 
 
 def _measured(values: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 For each budget asked the runs of `--part` (default: validate) are judged anew and the warnings in their quiet steps
 counted: those of the detectors that the budget moves, and all. ``--fit`` fits the tails that the package ships to the
-quiet steps of `develop`, and writes them. ``--crossed`` judges nothing anew: it counts the charts' excursions in either
+runs of `fit`, and writes them. ``--crossed`` judges nothing anew: it counts the charts' excursions in either
 half of the runs beyond the levels that follow from the other half. Several charts may be beyond theirs in one event,
 which counts once, and not every excursion becomes a warning.
 """
@@ -183,8 +183,8 @@ def write_rows(found: Sequence[Row], path: Path) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.calibration", description=__doc__)
-    parser.add_argument("--part", choices=("develop", "validate"), help="default: validate; develop to fit")
-    parser.add_argument("--fit", action="store_true", help="fit the shipped tails to develop")
+    parser.add_argument("--part", choices=("develop", "validate"), help="default: validate; not with --fit")
+    parser.add_argument("--fit", action="store_true", help="fit the shipped tails to the part `fit`")
     parser.add_argument(
         "--crossed", action="store_true", help="excursions of charts, each half by the other's tails"
     )
@@ -194,9 +194,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--processes", type=int, default=PROCESSES)
     chosen = parser.parse_args(arguments)
-    if chosen.fit and chosen.part not in (None, "develop"):
-        parser.error("--fit fits to develop alone: what is fitted to must not be what it is tried on")
-    chosen.part = chosen.part or ("develop" if chosen.fit else "validate")
+    if chosen.fit and chosen.part is not None:
+        parser.error("--fit fits to a part of its own: what is fitted to must not be what it is tried on")
+    chosen.part = chosen.part or ("fit" if chosen.fit else "validate")
     return chosen
 
 

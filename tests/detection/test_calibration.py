@@ -61,7 +61,7 @@ def test_the_picture_shows_a_budget_of_which_nothing_came() -> None:
 def test_nothing_is_fitted_to_what_it_is_tried_on(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--fit", "--part", "validate"])
-    assert "fits to develop alone" in capsys.readouterr().err
+    assert "fits to a part of its own" in capsys.readouterr().err
 
 
 def test_tails_are_fitted_to_the_steps_before_a_fault(tmp_path: Path) -> None:

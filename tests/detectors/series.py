@@ -11,11 +11,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.levels import Levels
 from detectors.rows import NOT_MEASURED
+from detectors.tails import NO_TAILS
 
 Floats = NDArray[np.float32]
 Make = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
+THEORY = Levels(base=NO_TAILS)
+"""What charts are designed for; measured tails move it."""
 BLANK = np.array([NOT_MEASURED], np.uint32).view(np.float32)[0]
 
 

@@ -11,8 +11,8 @@ from detectors.profiles import profile_index
 from detectors.slab import Slab
 from detectors.tails import NO_TAILS, Tail, Tails, tails_of, with_identity
 from tests.detectors import series
+from tests.detectors.series import THEORY
 
-THEORY = Levels(base=NO_TAILS)
 TAIL = Tail(threshold=8.0, rate=1e-4, shape=0.05, scale=0.7, clusters=180, readings=1e6)
 
 

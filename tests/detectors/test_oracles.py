@@ -12,7 +12,7 @@ from detectors.profiles import PROFILES, Profile, Transform
 from detectors.runlength import RunLength
 from detectors.slab import Slab
 from tests.detectors.oracles import SeriesOracle, climb_ratio, run_ratio
-from tests.detectors.series import BLANK, Floats, ar, decay, jump, linear, ramp, spiky, student
+from tests.detectors.series import BLANK, THEORY, Floats, ar, decay, jump, linear, ramp, spiky, student
 
 STEPS = 700
 MAKES = {
@@ -42,7 +42,7 @@ def readings(make: str, profile: Profile, seed: int) -> Floats:
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_a_slab_says_what_the_plain_judge_says(profile: Profile, make: str, steps: float) -> None:
     x = readings(make, profile, seed=8)
-    slab = Slab(np.full(5, PROFILES.index(profile), np.uint8))
+    slab = Slab(np.full(5, PROFILES.index(profile), np.uint8), THEORY)
     plain = [SeriesOracle(profile, 5, BUDGET) for _ in range(5)]
     for t, row in enumerate(x):
         evidence, offset = (2.0, -3.0) if 200 <= t < 230 else (1.0, 0.0)

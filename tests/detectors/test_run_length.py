@@ -14,7 +14,7 @@ from detectors.climb import Climb
 from detectors.profiles import profile_index
 from detectors.slab import Slab
 from tests.detectors import series
-from tests.detectors.series import HEALTHY, Floats, Make
+from tests.detectors.series import HEALTHY, THEORY, Floats, Make
 
 SLOTS = 1000
 LOUD = {"ar .9 wide": 4, "spiky": 4, "loss noisy": 6, "loss two level": 30}
@@ -24,7 +24,7 @@ QUIET = [name for name in HEALTHY if name not in LOUD]
 
 def alarms(profile: str, x: Floats) -> NDArray[np.bool_]:
     """bool [steps, slots]: where a chart alarms."""
-    slab = Slab(np.full(x.shape[1], profile_index(profile), np.uint8))
+    slab = Slab(np.full(x.shape[1], profile_index(profile), np.uint8), THEORY)
     out = np.zeros(x.shape, np.bool_)
     for t, row in enumerate(x):
         slab.judge(row)

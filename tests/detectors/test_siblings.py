@@ -12,7 +12,7 @@ from detectors.profiles import PROFILES, profile_index
 from detectors.rows import Row
 from detectors.siblings import apart
 from detectors.slab import Slab
-from tests.detectors.series import Floats, ar, linear
+from tests.detectors.series import THEORY, Floats, ar, linear
 
 LAYERS = 8
 SIBLINGS = np.arange(LAYERS)
@@ -20,7 +20,7 @@ SIBLINGS = np.arange(LAYERS)
 
 def run_of(y: NDArray[np.float64]) -> tuple[Slab, NDArray[np.intp]]:
     """The slab after these readings (log2, [steps, layers]), and the slots that would alarm if they moved alone."""
-    slab = Slab(np.full(y.shape[1], profile_index("gradient"), np.uint8))
+    slab = Slab(np.full(y.shape[1], profile_index("gradient"), np.uint8), THEORY)
     suspects: set[int] = set()
     for row in linear(y):
         slab.judge(row)
@@ -63,7 +63,7 @@ def test_a_layer_that_was_never_measured_is_no_sibling() -> None:
     y[400:, 0] += 1.95
     x: Floats = linear(y)
     x[:, 3] = np.nan
-    slab = Slab(np.full(4, profile_index("gradient"), np.uint8))
+    slab = Slab(np.full(4, profile_index("gradient"), np.uint8), THEORY)
     for row in x:
         slab.judge(row)
     assert not apart(slab, np.array([0]), np.arange(4)).any()

@@ -141,9 +141,9 @@ def test_a_mask_belongs_to_the_layout_once_every_layer_has_it_and_dtypes_once_on
         "r,1,a,true,bfloat16,1\nr,1,b,false,float32,0\n"
         "r,2,a,,,1\nr,2,b,,,0\n"
         "q,1,a,true,,1\nq,1,b,,,1\n"
-        "p,1,a,,bfloat16,1\np,1,a.block,,,1\n",
+        "p,1,a,true,bfloat16,1\np,1,a.block,,,\np,2,a.block,,,1\n",
     )
-    first, second, other, block = messages(path)
+    first, second, other, block, late = messages(path)
     assert first.layout is not None
     assert (first.layout.trainable, first.layout.dtype) == ((True, False), ("bfloat16", "float32"))
     assert second.layout == first.layout
@@ -151,6 +151,9 @@ def test_a_mask_belongs_to_the_layout_once_every_layer_has_it_and_dtypes_once_on
     assert (other.layout.trainable, other.layout.dtype) == (None, None)
     assert block.layout is not None
     assert block.layout.dtype == ("bfloat16", "")
+    assert block.layout.trainable == (True, False)  # of what has no weights there is nothing to guess
+    assert late.layout is not None
+    assert late.layout.trainable is None
 
 
 def test_what_a_record_says_of_itself_is_read_from_whichever_row_has_it(tmp_path: Path) -> None:
