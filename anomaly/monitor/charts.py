@@ -22,6 +22,7 @@ from anomaly.monitor.learning import SLOW_READINGS, moving_slowly, what_learns
 from anomaly.monitor.losses import is_young
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.own_series import left_its_level
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step, updates_are_lost
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
@@ -50,6 +51,7 @@ CLIPPED = 0.7
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
+OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
 OF_UNKNOWN_UNIT = ("series_shift", "rl_reward")
 OF_POLICIES = ("rl_kl", "rl_entropy")
 """An autoencoder has a KL, too, and a router an entropy."""
@@ -128,6 +130,8 @@ def _alone(state: RunState, slots: NDArray[np.intp]) -> list[int]:
 def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -> bool:
     """Whether the change is a loss to somebody, and more than the clipping of gradients explains."""
     if kind in OF_POLICIES and not state.table.of_policy:
+        return False
+    if kind in OF_ONE_LAYER and is_rounding_error(state, slot):
         return False
     if kind == "update_ratio_low":
         if updates_are_lost(state, slot, state.context.lr):

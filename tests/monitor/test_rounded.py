@@ -63,3 +63,15 @@ def test_a_rounded_loss_that_changed_by_many_units_is() -> None:
         record["loss"] = round(record["loss"], 4) if step < 300 else 2.1234
 
     assert ("repeated_batch") in [kind for kind, _ in kinds(training(range(320), change))]
+
+
+@pytest.mark.parametrize(("size", "found"), [(1e-9, False), (1.0, True)])
+def test_a_gradient_of_rounding_errors_goes_where_it_likes_and_its_updates_with_it(
+    size: float, found: bool
+) -> None:
+    def change(step: int, record: dict[str, Any]) -> None:
+        of_layer = record["layers"]["h.1"]
+        of_layer["grad_norm"] *= size * (30 if 200 <= step < 300 else 1)
+        of_layer["update_ratio"] *= 8 if 200 <= step < 300 else 1
+
+    assert bool(kinds(training(range(400), change))) == found
