@@ -11,7 +11,7 @@ from anomaly.errors import RecordError
 from anomaly.incidents.transition import LEARNING_RATE
 from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
-from anomaly.records import Event, step_millionths
+from anomaly.records import MILLIONTHS, Event, step_millionths
 
 CAUTION_READINGS = 30
 CAUTION_FACTOR = 2.0
@@ -20,6 +20,8 @@ _TOKENS_JUMP = 1.25
 CHECKPOINTS_KEPT = 16
 ANNOUNCED_READINGS = 100
 """For so long what the run said of its learning rate, or of its data, explains it."""
+ANNOUNCED_STEPS, ANNOUNCED_LEAST = 100, 10
+"""Where readings are rare, for so many steps, and so many readings at the least."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
 BATCH, RESTART, TRAINED = "batch size", "restart", "trained layers"
 DATA = ("data_mix", "phase")
@@ -59,13 +61,22 @@ def own_data(state: RunState) -> float:
 def is_announced(state: RunState) -> bool:
     """Whether the run has said of late that its learning rate may change."""
     said = state.context.announced
-    return said is not None and state.readings - said < ANNOUNCED_READINGS
+    return said is not None and _is_recent(state, said)
 
 
 def other_data_explain(state: RunState, loss: float, expected: float) -> bool:
     """Whether the run has said of late that its data change, and they may make as much of a difference."""
     said = max((state.context.changes.get(event, (-math.inf, 0))[0] for event in DATA), default=-math.inf)
-    return state.readings - said < ANNOUNCED_READINGS and loss - expected < NATS
+    return _is_recent(state, said) and loss - expected < NATS
+
+
+def _is_recent(state: RunState, said: float) -> bool:
+    """Whether what was said at that reading still explains what comes now."""
+    ago = state.readings - said
+    if ago < ANNOUNCED_LEAST or ago >= ANNOUNCED_READINGS or not len(state.recent):
+        return ago < ANNOUNCED_READINGS
+    newest, then = state.recent.ago(1), state.recent.ago(int(ago))
+    return newest - then < ANNOUNCED_STEPS * MILLIONTHS
 
 
 def batch_factor(state: RunState) -> float:

@@ -128,6 +128,16 @@ def test_a_rate_of_0_after_its_decay_is_told_where_the_run_goes_on_for_long(
     assert [kind for kind, _ in kinds(records)] == found
 
 
+def test_what_was_said_hundreds_of_steps_ago_explains_no_jump_where_readings_are_rare() -> None:
+    def records(jump: int) -> list[dict[str, Any]]:
+        found = with_lr(lambda step: 1e-3 * (10 if step >= jump else 1), range(0, 3000, 10))
+        found[100]["events"] = [{"kind": "phase", "name": "unfrozen"}]
+        return found
+
+    assert kinds(records(1050)) == []
+    assert kinds(records(1300)) == [("lr_schedule", 1300)]
+
+
 @pytest.mark.parametrize("start", range(300, 316))
 def test_a_warm_up_that_starts_again_in_a_decay_is_quiet_whenever_it_is_looked_at(start: int) -> None:
     def lr(step: int) -> float:
