@@ -25,7 +25,6 @@ UPDATE_RISE = 0.8
 UPDATE_FALL = 1.5
 CLEAR_Z = 4.0
 BROAD_SHARE = 0.6
-LEAST_LEARNED = 16
 LEAST_SPEEDS = 4
 OTHER_WEIGHTS = 6.0
 """Times the fastest of late: the norms of weights that go on move at most three times as fast at a resume."""

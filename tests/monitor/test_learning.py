@@ -21,8 +21,9 @@ def test_activations_may_grow_manifold_while_a_run_leaves_the_plateau_of_its_sta
 ) -> None:
     def leave(step: int, record: dict[str, Any]) -> None:
         noise = np.random.default_rng([3, step])
-        share = 1 / (1 + np.exp(-(step - 200) / 15))
-        record["loss"] = (2.3 - 1.8 * share * falls) * float(np.exp(0.02 * noise.standard_normal()))
+        share = 1 / (1 + np.exp(-(step - 200) / 8))
+        learned = falls / (1 + np.exp(-(step - 200) / 15))
+        record["loss"] = (2.3 - 1.8 * learned) * float(np.exp(0.02 * noise.standard_normal()))
         for name, times in (("h.0", 3.0), ("h.1", 12.0), ("h.2", 1000.0)):
             record["layers"][name]["act_rms"] *= times**share
 
