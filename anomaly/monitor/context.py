@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from anomaly.errors import RecordError
 from anomaly.incidents.transition import LEARNING_RATE
+from anomaly.monitor.history import PIECE
 from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import MILLIONTHS, Event, step_millionths
@@ -56,6 +57,19 @@ def caution(state: RunState, further: int = 0) -> float:
 def own_data(state: RunState) -> float:
     """The factor on what one layer must do by itself: a policy makes its own data, and another policy others."""
     return CAUTION_FACTOR if state.table.of_policy else 1.0
+
+
+def left_by_clipping(state: RunState) -> float:
+    """What clipping leaves of the gradients of late over what it left before; 1 where it takes nothing more."""
+    left = state.history.of("clip_coef")
+    now, before = (_typical(piece) for piece in (left[-PIECE:], left[:-PIECE][:PIECE]))
+    return min(1.0, now / before)
+
+
+def _typical(left: NDArray[np.float32]) -> float:
+    """The median; 1 where nothing was clipped, so nothing reported."""
+    left = left[left > 0]
+    return float(np.median(left)) if len(left) else 1.0
 
 
 def is_announced(state: RunState) -> bool:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import CAUTION_READINGS, caution, lr_offset, own_data
-from anomaly.monitor.history import PIECE
+from anomaly.monitor.context import CAUTION_READINGS, caution, left_by_clipping, lr_offset, own_data
 from anomaly.monitor.kin import beside, kindred_of
 from anomaly.monitor.rounded import is_rounding_error
-from anomaly.monitor.rules import onset_step
+from anomaly.monitor.rules import onset_step, updates_are_lost
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
 from detectors.leaps import EFFECT, SIDE, Leap, Leaps
@@ -63,34 +62,25 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if state.context.lr is None:  # a schedule moves all
         found = [leap for leap in found if leap.series >= 0]
     slots = kindred.slots
-    found = [
-        each for each in found if each.series < 0 or not is_rounding_error(state, int(slots[each.series]))
-    ]
+    found = [each for each in found if each.series < 0 or _matters(state, int(slots[each.series]), each)]
     return [_alarm(state, leap, slots, moment) for leap in found]
+
+
+def _matters(state: RunState, slot: int, leap: Leap) -> bool:
+    """Whether what a layer's updates leapt by is more than rounding."""
+    lost = leap.by < 0 and updates_are_lost(state, slot, state.context.lr)
+    return not lost and not is_rounding_error(state, slot)
 
 
 def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
     """By how much, log2, each layer's gradient stands above what is usual, and what clipping took of it of late."""
     slab, gradients = state.slab, beside(state.table, slots, "grad_norm")
-    explained = np.full(len(slots), _clipping(state), np.float32)
+    explained = np.full(len(slots), math.log2(left_by_clipping(state)), np.float32)
     having = np.flatnonzero(gradients >= 0)
     of_having = gradients[having]
     moved = slab.known(Row.FAST, of_having, 1) - slab.known(Row.LEVEL, of_having, 1)
     explained[having] += np.nan_to_num(moved)
     return explained
-
-
-def _clipping(state: RunState) -> float:
-    """What clipping leaves of the gradients of late over what it left, log2; 0 where it takes nothing more."""
-    left = state.history.of("clip_coef")
-    now, before = (_typical(piece) for piece in (left[-PIECE:], left[:-PIECE][:PIECE]))
-    return min(0.0, math.log2(now / before))
-
-
-def _typical(left: NDArray[np.float32]) -> float:
-    """The median; 1 where nothing was clipped, so nothing reported."""
-    left = left[left > 0]
-    return float(np.median(left)) if len(left) else 1.0
 
 
 def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], moment: Moment) -> Alarm:

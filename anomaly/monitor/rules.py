@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
-from anomaly.monitor.context import batch_factor, is_announced
+from anomaly.monitor.context import batch_factor, is_announced, left_by_clipping
 from anomaly.monitor.series import EXPERT, WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
 
@@ -191,7 +191,8 @@ def may_be_rounding(state: RunState, slot: int, lr: float | None, still: float) 
 
 
 def updates_are_lost(state: RunState, slot: int, lr: float | None) -> bool:
-    """Whether most updates of the slot's layer are too small for its 16 bits: usually, or by a low learning rate.
+    """Whether most updates of the slot's layer are too small for its 16 bits: usually, or by a low learning
+    rate or the clipping of gradients.
 
     A weight of 1 in bfloat16 takes no step below 1/512: a normalisation layer stands still early in a warm-up, late in
     a decay, and now and then between.
@@ -205,7 +206,7 @@ def updates_are_lost(state: RunState, slot: int, lr: float | None) -> bool:
     usual = (
         1.0 if updates is None or not state.slab.learned(updates) else state.slab.describe(updates).expected
     )
-    return usual < SMALLEST_STEP
+    return usual * left_by_clipping(state) < SMALLEST_STEP
 
 
 def _long_enough(state: RunState, frozen: list[int]) -> bool:

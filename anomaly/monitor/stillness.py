@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
+from anomaly.monitor.context import left_by_clipping
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.resumes import weights_alarms
 from anomaly.monitor.rules import (
@@ -163,7 +164,7 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
     history.known[SPEED] = speed
     rate = speed / lr if lr else speed
     usual = history.speeds
-    slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual)
+    slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual) * left_by_clipping(state)
     count = history.known[_SLOW] = history.known.get(_SLOW, 0.0) + 1 if slow else 0.0
     if not slow:
         history.speeds = [*usual, rate][-SPEEDS:]
