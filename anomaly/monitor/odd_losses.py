@@ -18,7 +18,8 @@ from detectors.glance import Glance
 from detectors.levels import spike_level
 from detectors.quiet import fallen, still
 
-POSITIVE_READINGS = 32
+POSITIVE_READINGS, FEW_READINGS = 32, 16
+"""A loss that was above 0 for so many has shown that it is; for as few it must fall twice as far."""
 JUMP_READINGS = 8
 JUMP = 0.5
 """Of the usual loss, from one reading to the next."""
@@ -41,13 +42,15 @@ def out_of_range_alarms(state: RunState, loss: float, moment: Moment) -> list[Al
     values = state.history.of_all("loss")
     values = values[np.isfinite(values)].astype(np.float64)
     usual = values[: -JUMP_READINGS - 1]
-    if len(usual) < POSITIVE_READINGS:
+    if len(usual) < FEW_READINGS:
         return []
+    care = 1.0 if len(usual) >= POSITIVE_READINGS else 2.0
     middle, least = float(np.median(usual)), float(usual.min())
     jump = -float(np.diff(values[-JUMP_READINGS - 1 :]).min())
-    if least < NEAR_ZERO * middle or jump < JUMP * middle or middle - loss < BELOW * (middle - least):
+    ratio = jump / (care * JUMP * middle)
+    if least < NEAR_ZERO * middle or ratio < 1 or middle - loss < care * BELOW * (middle - least):
         return []
-    evidence = Evidence("loss", loss, middle, jump / (JUMP * middle), "out_of_range")
+    evidence = Evidence("loss", loss, middle, ratio, "out_of_range")
     return [alarm_by("loss_out_of_range", moment.step, evidence)]
 
 

@@ -12,9 +12,15 @@ from tests.monitor.logs import training, transitions_of
 from tests.monitor.survey_logs import falling, kinds, model_only
 
 
-def test_a_positive_loss_that_jumps_below_0_is_out_of_range() -> None:
-    found = kinds(model_only(lambda step: 2.0 if step < 200 else -0.1, range(240)))
-    assert found[0] == ("loss_out_of_range", 200)
+@pytest.mark.parametrize("onset", [30, 200])
+def test_a_positive_loss_that_jumps_below_0_is_out_of_range(onset: int) -> None:
+    found = kinds(model_only(lambda step: 2.0 if step < onset else -0.1, range(240)))
+    assert found[0] == ("loss_out_of_range", onset)
+
+
+def test_a_young_loss_that_strays_below_0_is_not() -> None:
+    records = model_only(lambda step: 2.0 - 2.1 * (step == 30), range(60), 0.3)
+    assert kinds(records) == []
 
 
 def test_a_likelihood_that_comes_down_through_0_is_not() -> None:
