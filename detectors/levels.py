@@ -15,7 +15,7 @@ is 1 at. From there on a chart has a *gain*, which its ratio is multiplied by be
 
 so that the budget moves every chart as a whole, its effects and own tails included, and measured tails (tails.py)
 take the place of theory as far as there are enough of them: after 20 clusters half way. A team's own profile stands
-above the shipped one in the same way. The level is never below half of theory's, nor more than half above it.
+above the shipped one in the same way. The level is never below half of theory's, nor more than a fifth above it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUDGET: Final = 10.0
 HALF_BELIEVED: Final = 20.0
 """Clusters after which a fitted tail counts for half."""
 LEAST_OF_THEORY: Final = 0.5
-MOST_OF_THEORY: Final = 1.5
+MOST_OF_THEORY: Final = 1.2
 EXCURSIONS_A_WARNING: Final = 2.0
 """Of the charts' excursions beyond their levels in healthy runs, half become warnings: several charts answer one event,
 and some excursions are remarks. So measured tails may be passed twice as often as warnings may come."""

@@ -40,6 +40,6 @@ def test_two_readings_of_less_are_no_more_than_a_remark(every: int) -> None:
 
 def test_a_level_that_moves_in_a_short_log_is_found_once_the_runs_start_is_over() -> None:
     """Forty readings are four hundred steps: by then runs no longer drift as at their start."""
-    moved = kinds(log(10, range(40, 100), factor=10.0, readings=100))
+    moved = kinds(log(10, range(40, 100), factor=8.0, readings=100))
     assert [kind for kind, _ in moved] == ["gradient_spike"]
-    assert not kinds(log(1, range(40, 60), factor=10.0))
+    assert not kinds(log(1, range(40, 60), factor=8.0))
