@@ -11,6 +11,9 @@ from anomaly.monitor.series import Placement, SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import Layout
 
+MOST_NOTED = 32
+"""Growths; a run that changes what it trains more often, as two players in turns do, has it for a habit."""
+
 
 def placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
     """The layout's way into the run's slots; new series get theirs."""
@@ -26,7 +29,7 @@ def placed(state: RunState, layout: Layout, limits: Limits) -> Placement:
             state.owners = np.append(state.owners, np.full(len(new), -1, np.int32))
         was, state.table = state.table.trainable, table
         others = np.flatnonzero((was >= 0) & (table.trainable[: len(was)] != was))
-        if may_grow and len(others):
+        if len(others) and state.growths <= MOST_NOTED:
             note_trained(state, others)
         placement = table.place(layout, series, layers)
         assert (

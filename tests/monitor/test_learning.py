@@ -61,3 +61,22 @@ def test_a_layer_that_is_trained_from_now_on_may_move_as_it_likes_and_the_run_a_
 @pytest.mark.parametrize("mask", [(True,) * 4, None])
 def test_without_a_word_of_it_the_same_is_told(mask: tuple[bool, ...] | None) -> None:
     assert kinds_of_unfreezing(mask, mask) != set()
+
+
+def test_players_that_are_trained_in_turns_are_judged_none_the_less() -> None:
+    log = Log()
+    layouts = [
+        Layout(NAMES, ("grad_norm", "act_rms"), ("loss",), mask)
+        for mask in ((True, False) * 2, (False, True) * 2)
+    ]
+    for step in range(400):
+        values = np.exp(0.1 * np.random.default_rng([9, step]).standard_normal(layouts[0].width)).astype(
+            np.float32
+        )
+        if step >= 300:
+            values[1] *= 300.0
+        layout = layouts[step % 2]
+        log.add(codec.encode_layout(LayoutMessage("r1", layout)))
+        log.add(codec.encode_steps(StepMessage("r1", 0, [step * 10**6], [None], values[None], layout.hash)))
+    (found, *_) = serious([each for _, each in monitor().process(log.records).transitions])
+    assert (found.kind, found.layer) == ("layer_gradient_spike", "embed")
