@@ -56,6 +56,17 @@ def test_updates_of_a_gradient_that_vanished_are_not_the_cause() -> None:
     assert [each.kind for each in last.values()] == ["gradient_vanishing"]
 
 
+def test_a_noisy_layer_that_makes_the_whole_gradient_leap_is_named() -> None:
+    def leap(step: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([6, step])
+        own = record["layers"]["h.1"]
+        own["grad_norm"] = 0.3 * float(np.exp(0.5 * noise.standard_normal())) * (60.0 if step >= 300 else 1.0)
+        record["grad_norm_total"] = float(np.hypot(record["grad_norm_total"], own["grad_norm"]))
+
+    found = opened(transitions_of(training(range(310), leap)))
+    assert [(each.kind, each.layer) for each in found] == [("layer_gradient_spike", "h.1")]
+
+
 def test_an_incident_explains_what_was_considered_and_what_may_explain_it() -> None:
     def jump(step: int, record: dict[str, Any]) -> None:
         record["tokens"] = 1024
