@@ -30,7 +30,7 @@ from anomaly.incidents.transition import (
 )
 from anomaly.records import MILLIONTHS
 
-RESOLVE_AFTER_READINGS = 50
+RESOLVE_AFTER_READINGS = 60
 PAUSES_LASTED = 3
 """An incident whose evidence comes and goes is over after this many times its longest pause."""
 MOST_PATIENCE = 400

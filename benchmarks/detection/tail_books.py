@@ -22,7 +22,7 @@ from detectors.levels import Levels
 from detectors.tail_fits import cluster_peaks
 from detectors.tails import SHIPPED_FILE, Tails, with_identity
 
-DRAWN = "seconds"
+LEFT_OUT = {"seconds", "climb"}
 SHIPPED = Path(detectors.__file__).parent / SHIPPED_FILE
 LEAST_STEPS = 60
 _LEARNS = ("calibration", "monitor", "incidents", "replay", "records.py", "signals.py", "json_records.py")
@@ -38,10 +38,11 @@ def healthy(traces: Sequence[Trace], processes: int = PROCESSES) -> list[Seen]:
 def shipped_from(runs: Sequence[Seen]) -> Tails:
     """The tails of these runs. What is healthy the labels say, so none is left out for what it looks like.
 
-    Times say nothing: they are drawn, not measured.
+    Times say nothing, as they are drawn, not measured; nor do climbs, as what a loss may do by its nature is taken off
+    them afterwards.
     """
     found = learned(runs).by_chart
-    return with_identity({key: tail for key, tail in found.items() if DRAWN not in key})
+    return with_identity({key: tail for key, tail in found.items() if not LEFT_OUT & set(key)})
 
 
 def excursions(run: Seen, levels: Levels) -> int:
