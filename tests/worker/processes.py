@@ -117,7 +117,8 @@ class WorkerProcess:
         self._process.send_signal(which)
 
     def kill(self) -> None:
-        """SIGKILL; the supervisor starts it again."""
+        """SIGKILL, as soon as there is a process to kill; the supervisor starts it again."""
+        eventually("it was started again", lambda: self._process is not None and self._process.poll() is None)
         self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> float:
