@@ -105,7 +105,7 @@ def with_identity(by_chart: Mapping[tuple[str, str], Tail]) -> Tails:
 
 @cache
 def shipped() -> Tails:
-    """The tails of the healthy training runs that this package was developed on."""
+    """The tails of healthy training runs that nothing else of this package was made by."""
     text = files("detectors").joinpath(SHIPPED_FILE).read_text("utf-8")
     return tails_of(json.loads(text)["tails"])
 
