@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import Evidence, Source
-from anomaly.monitor.context import RESTART, be_cautious
+from anomaly.monitor.context import RESTART, be_cautious, restart_looks
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.judge import judge
 from anomaly.monitor.limits import Limits
@@ -202,10 +202,7 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
         state.context.began = state.readings
     state.climb.restart()
     state.history.restart()
-    state.anchors.restart()
-    state.unsteady.restart()
-    state.leaps.restart()
-    state.norms.restart()
+    restart_looks(state)
     be_cautious(state, RESTART)
 
 

@@ -112,6 +112,11 @@ def note_trained(state: RunState, layers: NDArray[np.intp]) -> None:
     """These layers are trained from now on, or are no more: what they did before says nothing, and others follow."""
     be_cautious(state, TRAINED)
     state.slab.forget(np.flatnonzero(np.isin(state.table.slot_layer, layers)))
+    restart_looks(state)
+
+
+def restart_looks(state: RunState) -> None:
+    """What looks hold levels against, from one to the next, is no more."""
     for looks in (state.anchors, state.unsteady, state.leaps, state.norms):
         looks.restart()
 

@@ -77,7 +77,8 @@ class RunLayout:
         fresh = ~whole & (self._place[layer] == ABSENT)
         for said, known in ((piece.trainable, self._trainable), (piece.dtype, self._dtype)):
             fresh |= ~whole & (said[rows] != ABSENT) & (said[rows] != known[layer])
-        fresh |= ~whole & (self._weights[layer] == ABSENT) & _has_weights(piece, rows)
+        unweighted = ~whole & (self._weights[layer] == ABSENT)
+        fresh[unweighted] |= _has_weights(piece, rows[unweighted])
         for where, known_signals in ((whole, self._model_signals), (~whole, self._signals)):
             new = [number for number, name in enumerate(piece.signals) if name not in known_signals]
             if new:
@@ -90,13 +91,13 @@ class RunLayout:
             layer = int(piece.layer[row])
             signals = self._model_signals if layer == WHOLE_MODEL else self._signals
             measured = _measured(piece.values[row])
-            brought = (piece.signals[number] for number in np.flatnonzero(measured))
+            brought = [piece.signals[number] for number in np.flatnonzero(measured)]
             signals += [name for name in brought if name not in signals]
             if layer != WHOLE_MODEL:
                 if self._place[layer] == ABSENT:
                     self._place[layer] = len(self._layers)
                     self._layers.append(layer)
-                if _has_weights(piece, np.array([row]))[0]:
+                if _OF_WEIGHTS.intersection(brought):
                     self._weights[layer] = 1
                 for said, known in ((piece.trainable, self._trainable), (piece.dtype, self._dtype)):
                     if said[row] != ABSENT:
