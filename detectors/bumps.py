@@ -1,9 +1,10 @@
 """Losses that stand far above their last readings: for logs in which one reading is many steps, and for what lasts.
 
-Shift found: the last `lasting` readings or more are all higher than the 16 before them, and on the whole by more than
+Shift found: `lasting` readings in a row or more are all higher than the 16 before them, and on the whole by more than
 their noise explains, than a change of the data does, and than 1.5 times anything the window has shown while healthy.
 
-Formula, for a window of w_1 .. w_n = log2 of the last readings (at most 64, of which 32 must lie before the bump):
+Formula, for a window of w_1 .. w_n = log2 of the readings up to the last of the bump (at most 64, of which 32 must lie
+before it):
 
     ref    median of the 16 readings before the last k, k from `lasting` to `lasting` + late
     noise  the larger of median |w_i - w_(i-1)| / 0.954 and median |w_i - ref| / 0.6745 over those 16, at least FLOOR
@@ -13,8 +14,9 @@ Formula, for a window of w_1 .. w_n = log2 of the last readings (at most 64, of 
     least  the smallest of the last k readings - ref;  rise = the median of the last k, or of the last `lasting` - ref
     effect = log2 of (2^ref + 0.5) / 2^ref, between EFFECT and MOST_EFFECT
     ratio  = the larger of min(least / (level noise), least / EFFECT, least / (1.5 tail))
-             and, from k = LEAST_MEAN on, min(rise / (MEAN level error), rise / effect, rise / (1.5 lasted)) if least
-             is above 0 and the first three high readings are SUDDEN rise above the three before, in their medians
+             and, where LEAST_MEAN of the k are HALF the rise above ref or more, min(rise / (MEAN level error),
+             rise / effect, rise / (1.5 lasted)) if least is above 0 and the first three high readings are SUDDEN rise
+             above the three before, in their medians
     lasted the largest median of LEAST_MEAN readings in a row - median of the 8 before them, before the last k
 
 A ratio of 1 or more is an alarm.  MEAN: of six readings with exponential tails, which the level is of, the mean
@@ -44,6 +46,7 @@ FLOOR: Final = 0.005
 EFFECT: Final = 0.2
 TAIL_FACTOR: Final = 1.5
 LEAST_MEAN: Final = 6
+HALF: Final = 0.5
 EDGE: Final = 3
 SUDDEN: Final = 0.7
 """Of the rise, from the three readings before to the first three of it: a loss of two players comes and goes."""
@@ -51,39 +54,43 @@ MEAN: Final = 0.75
 NATS: Final = 0.5
 MOST_EFFECT: Final = 0.58
 
-Bump = tuple[float, float, int]
-"""The ratio, what was expected (in the readings' own unit), and how many readings ago it began."""
+Bump = tuple[float, float, float, int]
+"""The ratio, the median of the last `lasting` of the bump and what was expected (in the readings' own unit), and how
+many readings ago it began."""
 
 
-def bump(x: NDArray[np.float32], level: float, lasting: int = 1, late: int = 0) -> Bump:
+def bump(x: NDArray[np.float32], level: float, lasting: int = 1, late: int = 0, over: int = 0) -> Bump:
     """Judge the last readings of a window x: float32 [n], raw, oldest first. Non-finite and not positive are left out.
 
-    late: a bump may have begun up to so many readings before the last `lasting`; for a window that is not looked at
-    with every reading, and for what shows only in many of them.
+    late: a bump may have begun up to so many readings before its last `lasting`; for a window that is not looked at
+    with every reading, and for what shows only in many of them. over: nor need it last to the end, but to so many
+    readings before it.
     """
-    ratio, reference, readings = _bump(x, level, lasting, late)
-    return float(ratio), 2.0 ** min(float(reference), 1000.0), int(readings)
+    ratio, height, reference, readings = _bump(x, level, lasting, late, over)
+    return float(ratio), 2.0 ** float(height), 2.0 ** float(reference), int(readings)
 
 
 @njit(cache=True, error_model="numpy")
-def _bump(x: Any, level: float, lasting: int, late: int) -> tuple[float, float, int]:
+def _bump(x: Any, level: float, lasting: int, late: int, over: int) -> tuple[float, float, float, int]:
     w = np.empty(x.size)
     n = 0
     for i in range(x.size):
         if x[i] > 0.0 and math.isfinite(x[i]):
             w[n] = math.log2(x[i])
             n += 1
+    best, height, expected, since = 0.0, 0.0, 0.0, lasting
     if n - lasting < LEAST or not (x[x.size - 1] > 0.0 and math.isfinite(x[x.size - 1])):
-        return 0.0, 0.0, lasting
-    first = max(n - lasting - late, LEAST)
-    best, since, expected = 0.0, lasting, np.median(w[first - REFERENCE : first])
-    if np.median(w[n - lasting : n]) - expected < EFFECT:
-        return 0.0, expected, since
-    for before in range(first, n - lasting + 1):
-        ratio, reference = _judge(w[:before], w[before:n], lasting, level)
-        if ratio > best:
-            best, expected, since = ratio, reference, n - before
-    return best, expected, since
+        return best, height, expected, since
+    for end in range(n, max(n - over, LEAST + lasting) - 1, -1):
+        first = max(end - lasting - late, LEAST)
+        last = np.median(w[end - lasting : end])
+        if last - np.median(w[first - REFERENCE : first]) < EFFECT:
+            continue
+        for before in range(first, end - lasting + 1):
+            ratio, reference = _judge(w[:before], w[before:end], lasting, level)
+            if ratio > best:
+                best, height, expected, since = ratio, last, reference, n - before
+    return best, height, expected, since
 
 
 @njit(cache=True, error_model="numpy")
@@ -102,7 +109,8 @@ def _judge(w: Any, high: Any, lasting: int, level: float) -> tuple[float, float]
     for i in range(BEFORE, n):
         tail = max(tail, w[i] - np.median(w[i - BEFORE : i]))
     ratio = min(least / (level * noise), least / EFFECT, least / (TAIL_FACTOR * tail + 1e-9))
-    if k >= LEAST_MEAN and np.median(high[:EDGE]) - np.median(w[n - EDGE :]) >= SUDDEN * rise:
+    enough = np.sum(high >= reference + HALF * rise) >= LEAST_MEAN
+    if enough and np.median(high[:EDGE]) - np.median(w[n - EDGE :]) >= SUDDEN * rise:
         effect = min(max(math.log2(1.0 + NATS * 2.0**-reference), EFFECT), MOST_EFFECT)
         error = math.sqrt(1.57 * noise**2 * (1.0 / k + 1.0 / REFERENCE) + _wander(w, noise) ** 2)
         own = TAIL_FACTOR * _lasted(w) + 1e-9

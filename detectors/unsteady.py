@@ -60,13 +60,24 @@ class Roughest(NamedTuple):
 
 
 class Unsteady:
-    """n series; state: float32 [4, n], the reading before, m, own and what own learns next; samples, ever."""
+    """n series; state: float32 [4, n], the reading before, m, own and what own learns next; samples, ever.
 
-    __slots__ = ("_state", "samples")
+    moves: float32 [n], scratch: moved of the last reading without what is common; infinite where not measured, or where
+    fewer than LEAST are.
+    """
+
+    __slots__ = ("_state", "moves", "samples")
 
     def __init__(self, series: int) -> None:
         self.samples = 0
+        self.moves = np.zeros(series, np.float32)
         self._state = np.zeros((4, series), np.float32)
+
+    @property
+    def jumps(self) -> NDArray[np.float32]:
+        """The m of each series: float32 [n]."""
+        jumps: NDArray[np.float32] = self._state[1]
+        return jumps
 
     def __len__(self) -> int:
         return int(self._state.shape[1])
@@ -77,7 +88,7 @@ class Unsteady:
         What is not finite or not above 0 is none. A series that was not there at the reading before is held against
         its last one. A reading with none of them is no sample.
         """
-        self.samples += _take(values, slots, self._state, min(self.samples + 1, SAMPLES))
+        self.samples += _take(values, slots, self._state, self.moves, min(self.samples + 1, SAMPLES))
 
     def judge(self) -> Roughest:
         """The series whose jumps have grown most, against the others and its own past; learns none of it."""
@@ -117,10 +128,10 @@ class Unsteady:
 
 
 @njit(cache=True, error_model="numpy")
-def _take(values: Any, slots: Any, state: Any, samples: int) -> int:
+def _take(values: Any, slots: Any, state: Any, moves: Any, samples: int) -> int:
     """Returns whether anything was measured, 0 or 1. Loops without branches, which vectorise."""
     n, rate = slots.size, np.float32(1.0 / samples)
-    now, moved = np.empty(n, np.float32), np.empty(n, np.float32)
+    now, moved = np.empty(n, np.float32), moves
     measured = 0
     for i in range(n):
         now[i] = values[slots[i]]
@@ -131,18 +142,21 @@ def _take(values: Any, slots: Any, state: Any, samples: int) -> int:
         moved[i] = log2((now[i] if known else _ONE) / (before if known else _ONE)) if known else _INFINITE
         state[0, i] = now[i] if there else before
         measured += there
-    common = _median(moved)
+    common, enough = _median(moved)
     for i in range(n):
-        jump, own = state[1, i], state[2, i]
-        size = least(abs(moved[i] - common), abs(moved[i]))
-        size = least(size, _CLIP * own if own > _ZERO else _INFINITE)
-        state[1, i] = jump + rate * (size - jump) if moved[i] < _INFINITE else jump
+        jump, own, apart = state[1, i], state[2, i], moved[i] - common
+        whole = least(abs(apart), abs(moved[i]))
+        size = least(whole, _CLIP * own if own > _ZERO else _INFINITE)
+        known = moved[i] < _INFINITE
+        state[1, i] = jump + rate * (size - jump) if known else jump
+        signed = whole if apart > _ZERO else -whole
+        moves[i] = (signed if apart * moved[i] > _ZERO else _ZERO) if known & enough else _INFINITE
     return 1 if measured else 0
 
 
 @njit(cache=True, error_model="numpy")
 def _median(moved: Any) -> Any:
-    """Of FEW of them; 0 where fewer than LEAST are measured."""
+    """Of FEW of them, and whether LEAST are measured; else it is 0."""
     few = np.empty(FEW, np.float32)
     known = 0
     for i in range(0, moved.size, (moved.size + FEW - 1) // FEW):
@@ -153,7 +167,7 @@ def _median(moved: Any) -> Any:
                 at -= 1
             few[at] = moved[i]
             known += 1
-    return few[known // 2] if known >= LEAST else _ZERO
+    return (few[known // 2], True) if known >= LEAST else (_ZERO, False)
 
 
 @njit(cache=True, error_model="numpy")

@@ -113,7 +113,14 @@ def origin_of(findings: list[Finding]) -> Finding:
     if best.kind == "gradient_spike" and not best.layers:
         few = next((each for each in findings if each.symptom and each.kind == "layer_gradient_spike"), None)
         best = few or best  # the total moved because a few layers did
+    if best.kind == "layer_gradient_spike":
+        best = next((each for each in heard if _is_noise_of(each, best)), best)
     return _first_of_update(best, heard) if best.kind.endswith("_spike") else best
+
+
+def _is_noise_of(noise: Finding, spike: Finding) -> bool:
+    """Whether a layer's noise has grown, so that three high readings in a row are a part of it."""
+    return noise.kind == "gradient_noise" and noise.layers[:1] == spike.layers[:1]
 
 
 def _first(heard: list[Finding]) -> Finding:

@@ -8,7 +8,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset, other_data_explain
-from anomaly.monitor.history import KEPT
+from anomaly.monitor.history import KEPT, PIECE
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import SPEED, STILL_SPEED
 from anomaly.records import MILLIONTHS
@@ -20,6 +20,7 @@ from detectors.slab import SPARSE_STEPS
 
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
+LONGEST = KEPT - LEAST - LASTING_READINGS
 WORTH_A_LOOK = 0.25
 """A ratio that no gain makes an alarm of."""
 SLOW_START_READINGS = 1000
@@ -80,15 +81,15 @@ def _update(state: RunState) -> float:
 
 
 def bump_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
-    """F32: the last readings of the loss all stand far above those before; one is enough if it is many `steps`."""
+    """F32: readings of the loss all stood far above those before; the last one is enough if it is many `steps`."""
     loss = state.history.of("loss")
-    lasting, late = (1, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, KEPT - LEAST - LASTING_READINGS)
-    ratio, expected, readings = bump(loss, spike_level(1), lasting, late)
+    spans = (1, 0, 0) if steps >= SPARSE_STEPS else (LASTING_READINGS, LONGEST, PIECE - 1)
+    ratio, value, expected, readings = bump(loss, spike_level(1), *spans)
     if ratio < WORTH_A_LOOK:
         return []
     ratio *= state.slab.levels.gain("bump", "loss") / caution(state)
-    if ratio < 1 or other_data_explain(state, float(loss[-1]), expected):
+    if ratio < 1 or other_data_explain(state, value, expected):
         return []
     first_step = int(state.history.steps[-readings])
-    evidence = Evidence("loss", float(loss[-1]), expected, ratio, "bump")
+    evidence = Evidence("loss", value, expected, ratio, "bump")
     return [alarm_by("loss_spike_persistent", first_step, evidence)]

@@ -23,7 +23,7 @@ from anomaly.monitor.explanation import considered
 from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.limits import Watch
 from anomaly.monitor.losses import loss_alarms
-from anomaly.monitor.noise import note_noise
+from anomaly.monitor.noise import gradient_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.odd_losses import out_of_range_alarms
 from anomaly.monitor.peers import due_comparisons, wait_for_peers
@@ -114,12 +114,13 @@ def _chart(
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age, steps)
-    note_noise(state, values)
+    of_one = gradient_alarms(state, values, moment)
     note_leaps(state)
     if flags & _ZERO:
         alarms += zero_alarms(state, sure_zeros(state, values), state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment, steps)
+    alarms += of_one
     alarms += loss_alarms(state, model, moment, steps)
     if is_due(state, values):
         found = stillness_alarms(state, values, moment)

@@ -1,4 +1,4 @@
-"""F13: the gradient of one layer jumps to and fro as it never did, and as no other layer's does."""
+"""One layer's gradient against all others' at every reading: it jumps to and fro (F13), or up, and stays (F09)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
+from detectors.lone import NONE, Leader, Lone
 from detectors.unsteady import SAMPLES, Unsteady
 
 GRADIENTS = ("grad_norm",)
@@ -24,15 +25,36 @@ _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
 
-def note_noise(state: RunState, values: NDArray[np.float32]) -> None:
-    """Take the gradients of the record that the slab has just judged: `values` float32 [slots]."""
-    slots = kindred_of(state.table, GRADIENTS).slots
+def note_gradients(state: RunState, values: NDArray[np.float32]) -> Leader:
+    """Take the gradients of the record that the slab has just judged: `values` float32 [slots]. Who leapt, and stays.
+
+    Nobody, unless `state.lone.due` before.
+    """
+    kindred = kindred_of(state.table, GRADIENTS)
+    slots, chart = kindred.slots, state.unsteady
     if not len(slots):
-        return
-    if len(state.unsteady) != len(slots):
-        state.unsteady = Unsteady(len(slots))
+        return NONE
+    if len(chart) != len(slots):
+        chart = state.unsteady = Unsteady(len(slots))
+        state.lone = Lone(len(slots))
         state.history.known.pop(_LEARNED, None)
-    state.unsteady.take(values, slots)
+    chart.take(values, slots)
+    return state.lone.take(chart.moves, chart.jumps, kindred.kin[0].blocks, chart.samples)
+
+
+def gradient_alarms(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+    """Note the gradients; the layer whose own leapt, as long as it stays up and is not at home there."""
+    found = note_gradients(state, values)
+    ratio = found.ratio * state.slab.levels.gain("lone", "gradient") / (caution(state) * own_data(state))
+    if ratio < 1:
+        return []
+    slot = int(kindred_of(state.table, GRADIENTS).slots[found.series])
+    if is_rounding_error(state, slot):
+        return []
+    value, layer = float(values[slot]), state.table.layer_name(slot)
+    first_step = onset_step(state, found.readings - 1, moment)
+    evidence = Evidence("grad_norm", value, value / 2.0**found.gone, ratio, "lone", layer=layer)
+    return [alarm_by("layer_gradient_spike", first_step, evidence)]
 
 
 def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:

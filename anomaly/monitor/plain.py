@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anomaly.monitor.context import caution, lr_offset, usual_lr
 from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.losses import CLIMBING, note_last
-from anomaly.monitor.noise import note_noise
+from anomaly.monitor.noise import note_gradients
 from anomaly.monitor.recent import LEAST_PACKED
 from anomaly.monitor.restarts import Admission, admission_of, note_session
 from anomaly.monitor.rules import note_lr, smooth_lr
@@ -95,7 +95,7 @@ def _charted(state: RunState, reading: NDArray[np.float32], values: NDArray[np.f
     flags = state.slab.judge(values, evidence, offset, state.age + 1)
     if flags & _SPEAKS:
         return flags
-    return QUIET if state.climb.calm(reading[:_CLIMBING], evidence) else HEARD
+    return QUIET if not state.lone.due and state.climb.calm(reading[:_CLIMBING], evidence) else HEARD
 
 
 def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float32]) -> None:
@@ -108,7 +108,7 @@ def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float
         _learn_lr(state, stretch, lr)
     note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
     state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
-    note_noise(state, values)
+    note_gradients(state, values)
     note_leaps(state)
 
 

@@ -38,6 +38,7 @@ from anomaly.records import Fork, Layout, shared
 from detectors.climb import Climb
 from detectors.leaps import Leaps
 from detectors.levels import Levels
+from detectors.lone import Lone
 from detectors.peers import PeerChart
 from detectors.runlength import RunLength
 from detectors.slab import Slab
@@ -84,6 +85,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     unmoved: bytes = b""
     noise: bytes = b""
     leaps: bytes = b""
+    lone: bytes = b""
     norms: Norms = msgspec.field(default_factory=Norms)
     anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
@@ -152,6 +154,7 @@ def dump(state: RunState, *, marks: bool = True) -> bytes:
             unmoved=state.unmoved.dump(),
             noise=state.unsteady.dump() if len(state.unsteady) else b"",
             leaps=state.leaps.dump() if len(state.leaps) else b"",
+            lone=state.lone.dump() if len(state.lone) else b"",
             norms=state.norms,
             anchors=state.anchors,
             climb=b"" if state.life.closed else state.climb.dump(),
@@ -243,6 +246,7 @@ def _restored(saved: _Saved) -> RunState:
         unmoved=Unmoved.load(saved.unmoved),
         unsteady=Unsteady.load(saved.noise) if saved.noise else Unsteady(0),
         leaps=Leaps.load(saved.leaps) if saved.leaps else Leaps(0),
+        lone=Lone.load(saved.lone) if saved.lone else Lone(0),
         norms=saved.norms,
         anchors=saved.anchors,
         **_of_losses(saved),

@@ -35,6 +35,7 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
     yield "anchors", len(anchors.levels) % 4 == 0 and len(anchors.tails) % 3 == 0
     yield "unsteady", len(state.unsteady) <= len(state.table.slots_of(("grad_norm",)))
     yield "unsteady", state.unsteady.samples < MAX_COUNT
+    yield "lone", len(state.lone) == len(state.unsteady)
     yield "norms", len(state.norms.levels) % 2 == 0 and state.norms.looked < MAX_COUNT
     yield "leaps", len(state.leaps) <= len(state.table.slots_of(("update_ratio",)))
     yield "unmoved", len(state.unmoved) <= len(state.table.weight_slots)

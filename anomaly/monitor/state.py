@@ -24,6 +24,7 @@ from anomaly.records import MILLIONTHS, Event, Fork, Layout, Place
 from detectors.climb import Climb
 from detectors.leaps import Leaps
 from detectors.levels import Levels
+from detectors.lone import Lone
 from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
@@ -238,6 +239,8 @@ class RunState:
     """Where the layers' levels stood before."""
     unsteady: Unsteady = field(default_factory=lambda: Unsteady(0))
     """Of the layers' gradients, in the order of `noise.GRADIENTS`."""
+    lone: Lone = field(default_factory=lambda: Lone(0))
+    """Of the same."""
     norms: Norms = field(default_factory=Norms)
     """What the layers' weights were; `swelling` looks at it."""
     leaps: Leaps = field(default_factory=lambda: Leaps(0))

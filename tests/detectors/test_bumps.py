@@ -14,6 +14,7 @@ from detectors.bumps import (
     EDGE,
     EFFECT,
     FLOOR,
+    HALF,
     LEAST,
     LEAST_MEAN,
     MEAN,
@@ -49,7 +50,7 @@ def plainly(x: Floats, level: float, lasting: int) -> float:
     noise = max(steps, spread, FLOOR)
     ratio = min(least / (level * noise), least / EFFECT, least / (TAIL_FACTOR * tail + 1e-9))
     edge = statistics.median(high[:EDGE]) - statistics.median(calm[-EDGE:])
-    if lasting < LEAST_MEAN or edge < SUDDEN * rise:
+    if sum(y >= ref + HALF * rise for y in high) < LEAST_MEAN or edge < SUDDEN * rise:
         return ratio
     eights = [statistics.median(calm[end - BEFORE : end]) for end in range(len(calm), BEFORE - 1, -BEFORE)]
     wander = max(0.0, statistics.pvariance(eights) - 1.57 * noise**2 / BEFORE)
@@ -78,8 +79,9 @@ def test_it_equals_its_definition(seed: int, lasting: int) -> None:
 def test_a_reading_twice_as_high_is_a_bump_and_tells_what_was_expected() -> None:
     x = loss(1)
     x[-1] *= 2
-    ratio, expected, readings = bump(x, LEVEL)
+    ratio, value, expected, readings = bump(x, LEVEL)
     assert ratio > 1
+    assert value == pytest.approx(float(x[-1]))
     assert expected == pytest.approx(4.0, rel=0.03)
     assert readings == 1
 
@@ -108,9 +110,30 @@ def test_many_readings_that_are_a_little_higher_are_a_bump_where_each_is_within_
 def test_what_only_many_readings_show_is_found_however_long_ago_it_began_in_the_window(since: int) -> None:
     x = loss(1, spread=0.06)
     x[-since:] *= np.float32(1.35)
-    ratio, _, readings = bump(x, LEVEL, 6, 26)
+    ratio, _, _, readings = bump(x, LEVEL, 6, 26)
     assert ratio > 1
     assert abs(readings - since) <= 2
+
+
+@pytest.mark.parametrize("ago", [1, 7, 15])
+@pytest.mark.parametrize("readings", [6, 9])
+def test_one_that_is_over_by_the_next_look_is_found_then(ago: int, readings: int) -> None:
+    x = loss(1)
+    x[-ago - readings : -ago] *= 2
+    ratio, value, expected, since = bump(x, LEVEL, 6, 26, 15)
+    assert ratio > 1
+    assert value == pytest.approx(8.0, rel=0.05)
+    assert expected == pytest.approx(4.0, rel=0.05)
+    assert abs(since - ago - readings) <= 1
+    if ago == 15:
+        assert bump(x, LEVEL, 6, 26)[0] < 1
+
+
+@pytest.mark.parametrize("ago", [1, 7, 15])
+def test_five_high_readings_that_are_over_are_none(ago: int) -> None:
+    x = loss(1)
+    x[-ago - 5 : -ago] *= 2
+    assert bump(x, LEVEL, 6, 26, 15)[0] < 1
 
 
 def test_nor_is_it_one_where_the_loss_was_as_high_for_as_long_before() -> None:
@@ -137,6 +160,7 @@ def test_a_loss_that_has_had_such_spikes_while_healthy_has_no_bump() -> None:
 @pytest.mark.parametrize("spread", [0.01, 0.1, 0.4])
 def test_noise_alone_is_none(seed: int, spread: float) -> None:
     assert bump(loss(seed, spread=spread), LEVEL)[0] < 1
+    assert bump(loss(seed, spread=spread), LEVEL, 6, 26, 15)[0] < 1
 
 
 def test_a_window_too_short_or_whose_last_reading_is_no_magnitude_is_none() -> None:
