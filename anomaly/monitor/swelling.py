@@ -1,4 +1,4 @@
-"""Weights that grow by the same factor again and again (F25): looked at over some two hundred readings."""
+"""Weights that grow by the same factor again and again (F25): looked at over one to two hundred readings."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def swelling_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         return []
     layer = state.table.layer_name(int(slots[found.series])) or ""
     value = 2.0 ** float(levels[-1, found.series])
-    first_step = onset_step(state, PIECES * since, moment)
+    first_step = onset_step(state, found.pieces * since, moment)
     evidence = Evidence("weight_norm", value, value / 2.0**found.grown, ratio, "swelling", layer=layer)
     return [alarm_by("weight_blowup", first_step, evidence)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.swelling import EFFECT, PIECES, swelling
+from detectors.swelling import EFFECTS, PIECES, swelling
 
 SERIES = 8
 BLOCKS = np.arange(SERIES, dtype=np.int32) // 2
@@ -25,8 +25,16 @@ def even(total: float) -> np.ndarray:
 def test_one_series_that_grows_evenly_is_named_with_its_growth() -> None:
     found = swelling(levels(even(1.3)), BLOCKS)
     assert found.series == 5
-    assert found.ratio == pytest.approx(1.3 / EFFECT, rel=0.1)
+    assert found.ratio == pytest.approx(1.3 / EFFECTS[PIECES], rel=0.1)
     assert found.grown == pytest.approx(1.3, rel=0.1)
+    assert found.pieces == PIECES
+
+
+def test_growth_that_began_within_the_window_is_found_sooner_if_it_is_more() -> None:
+    found = swelling(levels(np.array([0.0, 0.0, 0.0, 0.3, 0.6, 0.9, 1.2])), BLOCKS)
+    assert (found.series, found.pieces) == (5, 4)
+    assert found.ratio == pytest.approx(1.2 / EFFECTS[4], rel=0.1)
+    assert swelling(levels(np.array([0.0, 0.0, 0.0, 0.2, 0.4, 0.6, 0.8])), BLOCKS).ratio < 1
 
 
 @pytest.mark.parametrize("power", [0.5, 0.7, 0.9])
