@@ -117,8 +117,10 @@ def note_trained(state: RunState, layers: NDArray[np.intp]) -> None:
 
 def restart_looks(state: RunState) -> None:
     """What looks hold levels against, from one to the next, is no more."""
-    for looks in (state.anchors, state.unsteady, state.lone, state.leaps, state.norms):
+    for looks in (state.anchors, state.unsteady, state.lone, state.leaps):
         looks.restart()
+    for norms in state.norms:
+        norms.restart()
 
 
 PAUSES = {

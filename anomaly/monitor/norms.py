@@ -1,4 +1,4 @@
-"""What the layers' weights were at equal distances of the last readings: what `swelling` compares."""
+"""What the layers' weights, or gradients, were at equal distances of the last readings: what `swelling` compares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.swelling import PIECES
+
+SIGNALS = ("weight_norm", "grad_norm")
 
 
 class Norms(msgspec.Struct, omit_defaults=True):
@@ -31,3 +33,8 @@ class Norms(msgspec.Struct, omit_defaults=True):
     def restart(self) -> None:
         """The run repeats steps: weights are others."""
         self.looked, self.levels = -1, b""
+
+
+def no_norms() -> list[Norms]:
+    """Of a run that has not been looked at: those of each of SIGNALS."""
+    return [Norms() for _ in SIGNALS]

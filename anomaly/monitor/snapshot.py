@@ -19,7 +19,7 @@ from anomaly.incidents.book import IncidentBook
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History, SavedHistory
 from anomaly.monitor.layer_looks import LayerLooks, SavedLooks
-from anomaly.monitor.norms import Norms
+from anomaly.monitor.norms import Norms, no_norms
 from anomaly.monitor.numbering import SeriesNames
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import table_of
@@ -86,7 +86,7 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     noise: bytes = b""
     leaps: bytes = b""
     lone: bytes = b""
-    norms: Norms = msgspec.field(default_factory=Norms)
+    norms: list[Norms] = msgspec.field(default_factory=no_norms)
     anchors: Anchors = msgspec.field(default_factory=Anchors)
     climb: bytes = b""
     repeats: bytes = b""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from anomaly.incidents.kinds import KINDS
+from anomaly.monitor.norms import SIGNALS
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import REPEATED, RunState
 from detectors.profiles import PROFILES
@@ -36,7 +37,8 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
     yield "unsteady", len(state.unsteady) <= len(state.table.slots_of(("grad_norm",)))
     yield "unsteady", state.unsteady.samples < MAX_COUNT
     yield "lone", len(state.lone) == len(state.unsteady)
-    yield "norms", len(state.norms.levels) % 2 == 0 and state.norms.looked < MAX_COUNT
+    yield "norms", len(state.norms) == len(SIGNALS)
+    yield "norms", all(len(each.levels) % 2 == 0 and each.looked < MAX_COUNT for each in state.norms)
     yield "leaps", len(state.leaps) <= len(state.table.slots_of(("update_ratio",)))
     yield "unmoved", len(state.unmoved) <= len(state.table.weight_slots)
     yield "last_values", len(state.last_values) == len(REPEATED)

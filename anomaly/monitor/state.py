@@ -16,7 +16,7 @@ from anomaly.incidents.transition import Source
 from anomaly.monitor.anchors import Anchors
 from anomaly.monitor.history import History
 from anomaly.monitor.layer_looks import LayerLooks
-from anomaly.monitor.norms import Norms
+from anomaly.monitor.norms import Norms, no_norms
 from anomaly.monitor.recent import Recent
 from anomaly.monitor.series import NO_SERIES, SeriesTable
 from anomaly.monitor.stretch import Stretch
@@ -241,8 +241,8 @@ class RunState:
     """Of the layers' gradients, in the order of `noise.GRADIENTS`."""
     lone: Lone = field(default_factory=lambda: Lone(0))
     """Of the same."""
-    norms: Norms = field(default_factory=Norms)
-    """What the layers' weights were; `swelling` looks at it."""
+    norms: list[Norms] = field(default_factory=no_norms)
+    """What the layers' weights and gradients were, by `norms.SIGNALS`; `swelling` looks at it."""
     leaps: Leaps = field(default_factory=lambda: Leaps(0))
     """Of the layers' updates, in the order of `leaps.UPDATES`."""
     unmoved: Unmoved = field(default_factory=lambda: Unmoved(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.swelling import EFFECTS, PIECES, swelling
+from detectors.swelling import GROWS, PIECES, VANISHES, swelling
 
 SERIES = 8
 BLOCKS = np.arange(SERIES, dtype=np.int32) // 2
@@ -25,15 +25,15 @@ def even(total: float) -> np.ndarray:
 def test_one_series_that_grows_evenly_is_named_with_its_growth() -> None:
     found = swelling(levels(even(1.3)), BLOCKS)
     assert found.series == 5
-    assert found.ratio == pytest.approx(1.3 / EFFECTS[PIECES], rel=0.1)
-    assert found.grown == pytest.approx(1.3, rel=0.1)
+    assert found.ratio == pytest.approx(1.3 / 0.65, rel=0.1)
+    assert found.moved == pytest.approx(1.3, rel=0.1)
     assert found.pieces == PIECES
 
 
 def test_growth_that_began_within_the_window_is_found_sooner_if_it_is_more() -> None:
     found = swelling(levels(np.array([0.0, 0.0, 0.0, 0.3, 0.6, 0.9, 1.2])), BLOCKS)
     assert (found.series, found.pieces) == (5, 4)
-    assert found.ratio == pytest.approx(1.2 / EFFECTS[4], rel=0.1)
+    assert found.ratio == pytest.approx(1.2 / 1.0, rel=0.1)
     assert swelling(levels(np.array([0.0, 0.0, 0.0, 0.2, 0.4, 0.6, 0.8])), BLOCKS).ratio < 1
 
 
@@ -68,3 +68,28 @@ def test_series_that_are_not_known_or_shrink_are_passed_over() -> None:
     unknown[3, 5] = np.nan
     assert swelling(unknown, BLOCKS).ratio < 1
     assert swelling(levels(even(-3.0)), BLOCKS).ratio < 1
+
+
+def test_a_gradient_that_shrinks_evenly_while_all_wander_together_is_named() -> None:
+    y = levels(-even(5.0), seed=3)
+    y += np.random.default_rng(4).standard_normal((PIECES + 1, 1)).astype(np.float32)
+    found = swelling(y, BLOCKS, VANISHES)
+    assert found.series == 5
+    assert found.moved == pytest.approx(-5.0 * 4 / PIECES, rel=0.5)
+    assert found.ratio > 1
+    assert swelling(y, BLOCKS, GROWS).ratio < 1
+
+
+def test_gradients_that_shrink_together_or_one_that_stays_where_they_grow_are_none() -> None:
+    together = levels(-even(5.0))
+    together[:, :5] -= even(5.0)[:, None].astype(np.float32)
+    assert swelling(together, BLOCKS, VANISHES).ratio < 1
+    stays = levels()
+    stays[:, [at for at in range(SERIES) if at != 5]] += even(5.0)[:, None].astype(np.float32)
+    assert swelling(stays, BLOCKS, VANISHES).ratio < 1
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_gradients_whose_levels_wander_are_none(seed: int) -> None:
+    y = np.cumsum(0.5 * np.random.default_rng(seed).standard_normal((PIECES + 1, SERIES)), axis=0)
+    assert swelling(y.astype(np.float32), BLOCKS, VANISHES).ratio < 1

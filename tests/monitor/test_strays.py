@@ -152,3 +152,10 @@ def test_a_gradient_that_jumps_by_itself_soon_after_the_start_is_found_at_its_th
         40,
     )
     assert found.detector == "lone"
+
+
+def test_a_gradient_that_shrinks_by_two_percent_a_step_is_found_within_three_hundred_steps() -> None:
+    first = raised(320, "h.2.up", "grad_norm", -0.02)[0]
+    assert (first.kind, first.layer, first.detector) == ("gradient_vanishing", "h.2.up", "swelling")
+    assert first.step <= 320
+    assert not raised(320)
