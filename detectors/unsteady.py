@@ -15,7 +15,7 @@ Formula, for series i, at every reading, x_i the magnitude itself:
 of the i with the largest grown_i; second: the next largest.  A ratio of 1 or more is an alarm.  It asks for what the
 series did before and not for its scale in kernel.py, which takes noise that has grown for usual within fifty readings.
 Where readings are independent, log m varies by an eighth with 64 samples and by a sixth with 32, the fewest that are
-learned as own: GROWN, 3, is five deviations of the logarithm of their ratio, and more later.
+learned as own: GROWN is five deviations of the logarithm of their ratio, and more later.
 Knobs: none.  False alarms: tests/detectors/test_unsteady.py.
 Sibling: kernel.py, for levels.  Source: mean successive difference, von Neumann 1941.
 """
@@ -38,7 +38,7 @@ CLIP: Final = 10.0
 LEAST_JUMP: Final = 0.25
 """log2: noise of less than a fifth of a gradient is nobody's concern."""
 PER_SECOND: Final = 2.0
-GROWN: Final = 3.0
+GROWN: Final = 3.15
 OWN_KEPT: Final = 0.98
 LEAST: Final = 3
 """Series; fewer tell nothing of each other."""

@@ -14,7 +14,7 @@ from anomaly.monitor.history import RESUME_READINGS
 from anomaly.monitor.kin import beside
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
-from detectors.rows import Row
+from detectors.rows import DEVIATION, FAST_RATE, Row
 from detectors.samples import Before, rise
 
 BEFORE_READINGS = 32
@@ -162,15 +162,24 @@ def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     clear = np.abs(z) >= CLEAR_Z
     if _follows_gradients(state, slots, moved):
         return []
-    if not -UPDATE_FALL < middle < UPDATE_RISE and np.mean(clear & (moved * middle > 0)) >= BROAD_SHARE:
+    of_late = _moved_of_late(state, slots, middle)
+    jumped = not (-UPDATE_FALL < middle < UPDATE_RISE or -UPDATE_FALL < of_late < UPDATE_RISE)
+    if jumped and np.mean(clear & (moved * middle > 0)) >= BROAD_SHARE:
         return [_updates_alarm(state, slots, moved, middle, moment)]
     return []
 
 
 def _moved(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
     """By how much the last readings of these slots are above what is expected of them, log2."""
-    moved: NDArray[np.float32] = state.slab.z[slots] * state.slab.row(Row.SCALE)[slots] * 1.2533
+    moved: NDArray[np.float32] = state.slab.z[slots] * state.slab.row(Row.SCALE)[slots] * DEVIATION
     return moved
+
+
+def _moved_of_late(state: RunState, slots: NDArray[np.intp], otherwise: float) -> float:
+    """The median of how far they are above where these slots were of late: what has drifted is expected there."""
+    moved = (state.slab.last(slots) - state.slab.row(Row.FAST)[slots]) / (1.0 - FAST_RATE)
+    known = moved[np.isfinite(moved)]
+    return float(np.median(known)) if len(known) else otherwise
 
 
 def _follows_gradients(state: RunState, slots: NDArray[np.intp], moved: NDArray[np.float32]) -> bool:

@@ -110,3 +110,14 @@ def test_one_layer_of_other_weights_at_a_resume_is_named(factor: float) -> None:
 
 def test_a_norm_that_its_updates_can_reach_is_quiet_at_a_resume() -> None:
     assert kinds(one_layer(1.03, 2e-2)) == []
+
+
+def test_updates_that_have_drifted_far_are_no_lost_state_at_a_resume() -> None:
+    def drifts(step: int, record: dict[str, Any]) -> None:
+        record |= {"session": 1 + (step >= 400), "sequence": step % 400}
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= 0.99 ** min(max(step - 200, 0), 180)
+
+    assert "optimizer_state_lost" not in [
+        each.kind for each in serious(transitions_of(training(range(440), drifts)))
+    ]
