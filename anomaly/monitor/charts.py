@@ -17,7 +17,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence, Severity
-from anomaly.monitor.context import other_data_explain
+from anomaly.monitor.context import clipping_of_late, other_data_explain
 from anomaly.monitor.learning import SLOW_READINGS, moving_slowly, what_learns
 from anomaly.monitor.losses import is_young
 from anomaly.monitor.meaning import Stage
@@ -156,10 +156,11 @@ def _clipped(state: RunState) -> float:
     slot = state.table.model_slots.get("clip_coef")
     if slot is None:
         return 1.0
+    clip = state.slab.describe(slot)
+    left = min(clipping_of_late(state), clip.value if isfinite(clip.value) else 1.0)
     if state.slab.learned(slot) < CLIPPING_READINGS:  # it was switched on a while ago
-        coefficient = state.slab.describe(slot).value
-        return coefficient if isfinite(coefficient) else 1.0
-    return _ratio(state, slot)
+        return left
+    return left / clip.expected
 
 
 def _ratio(state: RunState, slot: int) -> float:

@@ -66,6 +66,11 @@ def left_by_clipping(state: RunState) -> float:
     return min(1.0, now / before)
 
 
+def clipping_of_late(state: RunState) -> float:
+    """The typical clipping coefficient of the last readings: a single step may be clipped far less."""
+    return _typical(state.history.of_all("clip_coef")[-PIECE:])
+
+
 def _typical(left: NDArray[np.float32]) -> float:
     """The median; 1 where nothing was clipped, so nothing reported."""
     left = left[left > 0]

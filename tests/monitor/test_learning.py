@@ -80,3 +80,18 @@ def test_players_that_are_trained_in_turns_are_judged_none_the_less() -> None:
         log.add(codec.encode_steps(StepMessage("r1", 0, [step * 10**6], [None], values[None], layout.hash)))
     (found, *_) = serious([each for _, each in monitor().process(log.records).transitions])
     assert (found.kind, found.layer) == ("layer_gradient_spike", "embed")
+
+
+@pytest.mark.parametrize("clipped", [True, False])
+def test_updates_that_clipping_makes_smaller_are_explained_though_a_step_is_clipped_less(clipped: bool) -> None:
+    random = np.random.default_rng(3)
+
+    def smaller(step: int, record: dict[str, Any]) -> None:
+        left = 0.05 * random.lognormal(0.0, 0.3) if step % 7 else 0.9
+        if clipped and step >= 200:
+            record["clip_coef"] = left
+        for of_layer in record["layers"].values():
+            of_layer["update_ratio"] *= 0.05 if step >= 200 else 1.0
+
+    found = {each.kind for each in serious(transitions_of(training(range(400), smaller)))}
+    assert ("update_ratio_low" in found or "loss_plateau" in found) != clipped
