@@ -32,7 +32,8 @@ FAR = 2.0
 FAR_EFFECT = 0.5
 """… and log2 units: by 40 %."""
 LOSSES_IN_A_ROW = 4
-"""`clip` is for two in a row: of so many each may be smaller by as much."""
+LASTING_LOSS = 1.0 / 3.0
+"""Of the bar of a single reading: what each of so many must pass, where the chart of them all alarms."""
 STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
@@ -132,9 +133,13 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
 
     As in every chart, more is asked for while the run is young: how wild a few samples a rank are shows in time.
     """
-    least = 1.0 + YOUNG / (judged.state.age + YOUNG_FROM)
-    out = (np.abs(judged.verdict.ratio) >= least) & (judged.columns.compared == compared)
+    out = (np.abs(judged.verdict.ratio) >= _least(judged)) & (judged.columns.compared == compared)
     return _alarm(judged, _KINDS[compared], out)
+
+
+def _least(judged: _Judged) -> float:
+    """The least ratio of a chart that counts."""
+    return 1.0 + YOUNG / (judged.state.age + YOUNG_FROM)
 
 
 def _bad_batch(judged: _Judged) -> Alarm | None:
@@ -158,10 +163,10 @@ def _bad_batch(judged: _Judged) -> Alarm | None:
         of_batch[loss] = True
     out = (size >= bar) & of_batch & rows[:, None]
     if loss is not None:
-        high = np.flatnonzero(verdict.z[:, loss] >= bar[loss] / (LOSSES_IN_A_ROW / 2)).tolist()
+        high = np.flatnonzero(verdict.z[:, loss] >= LASTING_LOSS * bar[loss]).tolist()
         names = [judged.numbers[row] for row in high]
         lasting = _in_a_row(judged.state, "loss", judged.numbers, names, LOSSES_IN_A_ROW)
-        out[:, loss] |= np.isin(judged.numbers, lasting) & (verdict.ratio[:, loss] >= 1.0)
+        out[:, loss] |= np.isin(judged.numbers, lasting) & (verdict.ratio[:, loss] >= _least(judged))
     return _alarm(judged, "bad_batch", out)
 
 

@@ -31,7 +31,7 @@ class Compared(enum.IntEnum):
     SECONDS = 3
 
 
-FLOORS = {Compared.GRADIENT: 0.15, Compared.GAIN: 0.01, Compared.BATCH: 0.05, Compared.SECONDS: 0.15}
+FLOORS = {Compared.GRADIENT: 0.15, Compared.GAIN: 0.02, Compared.BATCH: 0.05, Compared.SECONDS: 0.15}
 """log2: the least offset between ranks that counts."""
 
 

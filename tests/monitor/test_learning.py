@@ -83,7 +83,9 @@ def test_players_that_are_trained_in_turns_are_judged_none_the_less() -> None:
 
 
 @pytest.mark.parametrize("clipped", [True, False])
-def test_updates_that_clipping_makes_smaller_are_explained_though_a_step_is_clipped_less(clipped: bool) -> None:
+def test_updates_that_clipping_makes_smaller_are_explained_though_a_step_is_clipped_less(
+    clipped: bool,
+) -> None:
     random = np.random.default_rng(3)
 
     def smaller(step: int, record: dict[str, Any]) -> None:

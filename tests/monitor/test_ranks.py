@@ -157,6 +157,28 @@ def test_a_bad_batch_that_lasts_shows_in_the_ranks_own_loss_alone() -> None:
     assert incident.step <= 110
 
 
+def test_a_bad_batch_for_five_steps_is_found_though_one_of_them_is_within_what_ranks_do() -> None:
+    def garbage(step: int, rank: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([5, step, rank]).standard_normal()
+        record["loss"] = 3.4 * float(np.exp(0.03 * noise))
+        if 100 <= step < 105 and rank == 2:
+            record["loss"] = 3.4 * (1.1 if step == 101 else 1.2)
+
+    (incident,) = warnings(of_ranks(range(130), 6, garbage))
+    assert (incident.kind, incident.ranks, incident.statistic) == ("bad_batch", (2,), "loss")
+    assert incident.step <= 104
+
+
+def test_a_gain_that_is_out_by_one_percent_is_nobodys_concern() -> None:
+    def offset(step: int, rank: int, record: dict[str, Any]) -> None:
+        for name, of_layer in record["layers"].items():
+            of_layer["act_in_rms"] = of_layer["act_rms"]
+            if step >= 100 and rank == 2 and name == "h.1":
+                of_layer["act_rms"] *= 1.012
+
+    assert warnings(of_ranks(range(200), 4, offset)) == []
+
+
 def test_one_rank_with_a_hard_batch_is_no_bad_batch() -> None:
     def hard(step: int, rank: int, record: dict[str, Any]) -> None:
         if step == 100 and rank == 3:
