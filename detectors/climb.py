@@ -11,8 +11,8 @@ Formula, per series, at three scales (blocks of 8, 32 and 128 readings), at the 
     rise        = m_8 - m_1 - max(0, d_i, d_i + d_(i+1))       without the largest jump, wherever it fell
     noise       = running mean of |d_(i+1) - d_i|, learned as it leaves the ring: a steady trend is no noise
     ascent      = m_8 - best - the largest jump over one or two blocks since the best (which is slowly forgotten)
-    raw         = min(rise / (2.5 noise sqrt 7), rise / effect, (m_8 - best) / effect)
-                  or, where that is more, min(ascent / (5 noise), ascent / effect)
+    raw         = min(rise / (2.1 noise sqrt 7), rise / effect, (m_8 - best) / effect)
+                  or, where that is more, min(ascent / (4.2 noise), ascent / effect)
     ratio       = gain raw / max(1, 1.5 tail) / evidence        |ratio| >= 1 is an alarm; held until the next block
 
 with effect = log2 of (2^m_8 + NATS) / 2^m_8, between LEAST_EFFECT and 0.12, or 3 times the mean |x_t - x_(t-1)| of
@@ -20,10 +20,10 @@ signed ones; tail is the largest raw of the excursions that ended, slowly forgot
 of the 14th block of a scale.
 
 Knobs: `evidence` (2.0 asks for twice the rise); `gain`, from the budget (levels.py;
-1 at the default).  False alarms: 0 in 13 million readings of healthy simulated losses
-that fall, jump at data mixes, echo (0.9) or have heavy tails; about 15 per million on a loss whose level itself
-wanders by 2 % a reading.  Delay for a climb by a factor of two over 100 / 300 / 1,000 readings, in a loss with
-5 % noise: about 50 / 150 / 800; with 20 % noise most of the quick ones are missed.
+1 at the default).  False alarms: 0 in 12 million readings of healthy simulated losses
+that fall, jump at data mixes, echo (0.9) or have heavy tails; 750 per million on a loss that walks at random by 2 % a
+reading.  Delay for a climb by a factor of two over 100 / 300 / 1,000 readings, in a loss with 5 % noise: about 43 /
+107 / 259; with 20 % noise half of the quick ones are missed, and the others take 227 / 675.
 Sibling: the `shift` chart of kernel.py, quicker for anything larger than the noise of single readings.
 Source: reversed runs of block means; the idea of Mann-Kendall's trend test with a jump taken out.
 """
@@ -46,8 +46,8 @@ RING: Final = 8
 RISING: Final = 5
 OLDER: Final = 12
 """Bends learned before the first verdict: the 6 of the first ring, and 6 blocks more."""
-LEVEL: Final = 2.5
-ASCENT_LEVEL: Final = 5.0
+LEVEL: Final = 2.1
+ASCENT_LEVEL: Final = 4.2
 ASCENT_BLOCKS: Final = 4
 BEST_FORGOTTEN: Final = 0.02
 EFFECT_LOG2: Final = 0.12

@@ -212,10 +212,10 @@ def _scale_ratio(ys: Sequence[float], size: int, signed: bool) -> float:
         jump = max(0.0, *steps, *(a + b for a, b in pairwise(steps)))
         rise = ring[-1] - ring[0] - jump
         best, largest, ago = _best_before(means[:end])
-        raw = min(rise / (2.5 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - best) / effect)
+        raw = min(rise / (2.1 * math.sqrt(7.0) * noise), rise / effect, (ring[-1] - best) / effect)
         raw = raw if sum(step > 0.0 for step in steps) >= 5 and raw > 0.0 else 0.0
         ascent = ring[-1] - best - largest
-        raw = max(raw, min(ascent / (5.0 * noise), ascent / effect)) if ago >= 4 else raw
+        raw = max(raw, min(ascent / (4.2 * noise), ascent / effect)) if ago >= 4 else raw
         raw = raw if learned >= 12 else 0.0
         if raw > 0.0:
             peak = max(peak, raw)
