@@ -177,7 +177,7 @@ def test_symptoms_open_nothing_keep_nothing_open_and_speak_for_their_own_layer_o
     run.take(120, alarm("dead_units", 99, "h.1", severity=INFO, symptom=True))
     assert run.book.open[0].kind == "dead_units"
     run.take(160)
-    assert run.told(Status.RESOLVED) == [("dead_units", 160)]
+    assert run.told(Status.RESOLVED) == [("dead_units", 150)]
 
 
 def test_a_second_fault_elsewhere_is_an_incident_of_its_own_though_the_first_is_open() -> None:
