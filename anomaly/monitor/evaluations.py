@@ -56,7 +56,8 @@ def _judged(state: RunState) -> list[Alarm]:
     if ratio < 1:
         return []
     best = best_before(e)
-    falls = bool(np.nanmean(training[-3:]) < training[best])
+    known = training[-3:][np.isfinite(training[-3:])]
+    falls = len(known) > 0 and bool(np.mean(known) < training[best])
     if table[best:, 3].max() > LR_ROSE * table[best, 3]:
         ratio /= CAUTION_FACTOR if falls else math.inf
     if ratio < 1:

@@ -39,6 +39,14 @@ def test_an_evaluation_that_jumps_is_a_regression() -> None:
     assert step <= 400
 
 
+@pytest.mark.filterwarnings("error")
+def test_it_is_one_too_where_the_training_loss_is_reported_no_more() -> None:
+    records = evaluated(lambda step: 2.5, lambda step: 2.6 * (1.3 if step >= 300 else 1), range(500))
+    for record in records[280:]:
+        del record["loss"]
+    assert [kind for kind, _ in kinds(records)] == ["eval_regression"]
+
+
 @pytest.mark.parametrize(("factor", "found"), [(1.05, []), (1.5, ["eval_regression"])])
 def test_a_warm_restart_explains_a_little_of_an_evaluation_that_jumps(
     factor: float, found: list[str]
