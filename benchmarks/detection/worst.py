@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ AROUND = 400
 """Steps shown before and after."""
 SHOWN = 3
 """Series in a picture."""
+TITLE_WIDTH = 110
+"""Characters in a line of 8 points."""
 
 
 class Worst(msgspec.Struct, frozen=True):
@@ -105,7 +108,7 @@ def _panels(series: RankSeries, wanted: Sequence[tuple[str, str]], centre: float
         axes.set_ylabel(f"{signal}\n{layer}" if layer else signal, fontsize=7)
         axes.tick_params(labelsize=7)
     all_axes[-1].set_xlabel("step", fontsize=8)
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(textwrap.fill(title, TITLE_WIDTH), fontsize=8)
     return figure
 
 
