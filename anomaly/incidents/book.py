@@ -34,8 +34,9 @@ RESOLVE_AFTER_READINGS = 50
 PAUSES_LASTED = 3
 """An incident whose evidence comes and goes is over after this many times its longest pause."""
 MOST_PATIENCE = 400
-LEAP, LEAP_PAUSE = "leap", 25
-"""A leap is seen as it happens; until charts see where it led to, it counts as having paused for so long."""
+SEEN_AS_THEY_HAPPEN = frozenset(("leap", "lone"))
+LEAP_PAUSE = 25
+"""A leap is seen as it happens; until others see where it led to, it counts as having paused for so long."""
 UPDATE_EVERY_STEPS = 20
 MAX_RANKS_NAMED = 64
 MAX_FINDINGS = 12
@@ -116,7 +117,7 @@ class IncidentBook(msgspec.Struct):
         pause = moment.reading - self.ended.get(alarm.kind, -MOST_PATIENCE)
         if 0 < pause < MOST_PATIENCE:
             incident.longest_pause = pause  # it has come back once: do not close it so soon again
-        elif any(entry.detector == LEAP for entry in alarm.evidence):
+        elif any(entry.detector in SEEN_AS_THEY_HAPPEN for entry in alarm.evidence):
             incident.longest_pause = LEAP_PAUSE
         look_back(incident, finding, moment)
         self.open.append(incident)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
-from anomaly.monitor.kin import family_of
+from anomaly.monitor.kin import ends_in_output, family_of
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -86,21 +86,27 @@ def _families_of(table: SeriesTable, signal: str) -> _Families:
 def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -> dict[int, float]:
     """As `_off_siblings`, for two or three siblings: their weights, which are what somebody made them.
 
-    Layers in a row have shapes of their own and may differ more than parts of blocks; the last of them may as it likes.
+    Layers in a row have shapes of their own and may differ more than parts of blocks; where the last of them gives the
+    output, which may be a single number, it is no like of the others at all.
     """
     off = {}
     for name, members in families.items():
         if not 2 <= len(members) < SIBLINGS:
             continue
         in_a_row = name.endswith("#")
-        last = int(members[np.argmax(state.table.slot_layer[members])])
+        if in_a_row:
+            last = int(np.argmax(state.table.slot_layer[members]))
+            if ends_in_output(state.table.layers, int(state.table.slot_layer[members[last]])):
+                members = np.delete(members, last)
+        if len(members) < 2:
+            continue
         levels = level[members].tolist()
         for at, slot in enumerate(members.tolist()):
             others = levels[:at] + levels[at + 1 :]
             away = levels[at] - sum(others) / len(others)
             least = LEAST_OFF_IN_A_ROW if in_a_row else LEAST_OFF
             apart = SPREADS * (max(others) - min(others))
-            if abs(away) > max(least, apart) and not (in_a_row and slot == last):
+            if abs(away) > max(least, apart):
                 off[slot] = away
     return off
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,12 +21,20 @@ def family_of(name: str) -> str:
     return _NUMBERS.sub("#", name)
 
 
+def ends_in_output(layers: Sequence[str], last: int) -> bool:
+    """Whether the row of layers whose last is number `last` gives the output: only other rows, if any, come after it.
+
+    A policy's layers are followed by those of a value.
+    """
+    return all(family_of(name).endswith("#") for name in layers[last + 1 :])
+
+
 class Kin:
     """Of one signal: its layers' slots int [n]; which of them have their like, bool [n]; their blocks, int32 [n].
 
     Names that are alike but for numbers are of one kind. The last layer is no like of the others, whatever its name,
-    nor is the first of layers in a row, which takes the input, nor are a mixture's experts: they get what a router
-    sends them.
+    nor is the first of layers in a row, which takes the input, nor their last where it gives the output, nor are a
+    mixture's experts: they get what a router sends them.
     """
 
     __slots__ = ("alike", "any_alike", "blocks", "slots")
@@ -38,14 +47,16 @@ class Kin:
         kinds = [family_of(name) for name in names]
         many = {kind for kind, count in Counter(kinds).items() if count > 1}
         last = layers.max(initial=-1)
-        first: dict[str, int] = {}
-        for kind, layer in zip(kinds, layers.tolist(), strict=True):
-            first.setdefault(kind, layer)
+        ends: dict[str, set[int]] = {}
+        for kind in set(kinds):
+            row = [layer for layer, each in zip(layers.tolist(), kinds, strict=True) if each == kind]
+            output = {row[-1]} if ends_in_output(table.layers, row[-1]) else set()
+            ends[kind] = {row[0]} | output
         self.alike: NDArray[np.bool_] = np.array(
             [
                 kind in many
                 and layer != last
-                and not (kind.endswith("#") and layer == first[kind])
+                and not (kind.endswith("#") and layer in ends[kind])
                 and EXPERT not in name.lower()
                 for kind, layer, name in zip(kinds, layers.tolist(), names, strict=True)
             ],

@@ -30,6 +30,7 @@ ZERO_READINGS = 3
 ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
 EXPERT_ZERO_READINGS = 200
+EQUAL_READINGS = 30
 COARSE_ZERO_READINGS = 32
 SMALLEST_STEP = 2.0**-9
 """Of a weight, in bfloat16: what is smaller is lost."""
@@ -134,7 +135,7 @@ def zero_alarms(
         return []
     alarms = []
     dead = _of_signal(state, slots, "grad_norm")
-    dead = [slot for slot in dead if _should_learn(state, slot) and _patient(state, slot)]
+    dead = [slot for slot in dead if _should_learn(state, slot) and _patient(state, slot, len(dead))]
     frozen = _of_signal(state, slots, "update_ratio")
     if frozen:
         gradients = _gradients(state)
@@ -161,9 +162,16 @@ def is_expert(state: RunState, slot: int) -> bool:
     return EXPERT in (state.table.layer_name(slot) or "").lower()
 
 
-def _patient(state: RunState, slot: int) -> bool:
-    """An expert that no token reached has a gradient of exactly 0, and in the early phase of routing that is usual."""
-    return not is_expert(state, slot) or state.slab.zero_run(slot) >= EXPERT_ZERO_READINGS
+def _patient(state: RunState, slot: int, together: int) -> bool:
+    """Whether zeros have lasted for longer than is usual where they may be.
+
+    An expert that no token reached has a gradient of exactly 0, and in the early phase of routing that is usual. So
+    have all layers of a policy whose samples were all worth the same; `together` are at 0.
+    """
+    run = state.slab.zero_run(slot)
+    if is_expert(state, slot):
+        return run >= EXPERT_ZERO_READINGS
+    return run >= EQUAL_READINGS or not (state.table.of_policy and together > 1)
 
 
 def _gradients(state: RunState) -> dict[int, int]:

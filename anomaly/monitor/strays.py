@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.context import caution, lr_offset
+from anomaly.monitor.context import caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.kin import Kin, Kindred, kindred_of
 from anomaly.monitor.meaning import meaning_of
@@ -90,7 +90,7 @@ def _judged(
     signal, anchors = SIGNALS[at], state.anchors
     meaning = meaning_of(signal)
     tail = anchors.tails[3 * at]
-    gain, care = state.slab.levels.gain("stray", meaning.profile), caution(state)
+    gain, care = state.slab.levels.gain("stray", meaning.profile), caution(state) * own_data(state)
     least = WORTH_A_LOOK * care / gain
     upwards = meaning.down is None
     found = stray(now, then, kin.alike, kin.blocks, EFFECTS[signal], tail, upwards, least, GAPS[signal])

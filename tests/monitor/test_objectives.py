@@ -149,3 +149,27 @@ def test_gradients_of_a_policy_may_leap_with_what_it_does(fields: dict[str, floa
                 of_layer["grad_norm"] *= 5.0
 
     assert told(training(range(400), leaping)) == found
+
+
+@pytest.mark.parametrize(
+    ("dead", "readings", "found"),
+    [
+        (("actor.0", "actor.2"), 10, []),
+        (("actor.0", "actor.2"), 40, ["gradient_dead"]),
+        (("actor.0",), 10, ["gradient_dead"]),
+    ],
+)
+def test_a_policy_whose_samples_are_all_worth_the_same_has_no_gradient_for_a_while(
+    dead: tuple[str, ...], readings: int, found: list[str]
+) -> None:
+    def equal(step: int, record: dict[str, Any]) -> None:
+        record["reward"] = 1.0 - 0.5 * math.exp(-step / 50)
+        if 100 <= step < 100 + readings:
+            for name in dead:
+                record["layers"][name]["grad_norm"] = 0.0
+
+    layers = ("actor.0", "actor.2", "critic.0", "critic.2")
+    records = [{"run": "r", **healthy(step, layers=layers)} for step in range(160)]
+    for record in records:
+        equal(record["step"], record)
+    assert told(records) == found

@@ -100,6 +100,14 @@ def test_the_first_of_layers_in_a_row_takes_the_input_and_is_no_like_of_the_othe
     assert alike(("net.0", "net.2", "net.4", "net.6")) == ["net.2", "net.4"]
 
 
+def test_the_last_of_layers_in_a_row_gives_the_output_where_only_other_rows_follow() -> None:
+    assert alike(("policy.0", "policy.2", "policy.4", "value.0", "value.2", "value.4")) == [
+        "policy.2",
+        "value.2",
+    ]
+    assert alike(("conv.0", "conv.1", "conv.2", "head")) == ["conv.1", "conv.2"]
+
+
 @pytest.mark.parametrize("seed", [8, 9, 12])
 def test_a_gradient_that_jumps_to_and_fro_in_one_layer_is_noise(seed: int) -> None:
     """Three high readings in a row, which two of these have sooner, are a part of it."""

@@ -145,6 +145,14 @@ def test_so_is_one_that_has_only_one_or_two_of_its_like(layers: tuple[str, ...],
     assert odd in incident.layers
 
 
+def test_a_small_head_is_no_like_of_the_one_layer_before_it() -> None:
+    records = [{"run": "r1", **healthy(step, layers=("pi.0", "pi.2", "vf.0", "vf.2"))} for step in range(30)]
+    for record in records:
+        for name, norm in (("pi.0", 4.6), ("pi.2", 1.0), ("vf.0", 4.6), ("vf.2", 0.3)):
+            record["layers"][name]["weight_norm"] = norm
+    assert kinds(records) == []
+
+
 @pytest.mark.parametrize(("rows", "found"), [(4, []), (12, ["poor_initialisation"])])
 def test_few_layers_in_a_row_may_be_of_other_kinds(rows: int, found: list[str]) -> None:
     layers = tuple(str(at) for at in range(rows))
