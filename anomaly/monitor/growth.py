@@ -1,4 +1,4 @@
-"""How the gradients of the whole model grow: by a factor (F10), or by an amount as if never cleared (F15)."""
+"""How the gradients of the whole model grow: by a factor (F10), as if never cleared (F15), or all at once (F08)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
+from anomaly.monitor.charts import LASTING_STEPS
 from anomaly.monitor.context import caution
 from anomaly.monitor.history import KEPT, PIECE, History
 from anomaly.monitor.kin import kindred_of
 from anomaly.monitor.noise import GRADIENTS
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import LEARNED
+from anomaly.records import MILLIONTHS
+from detectors.gaps import EFFECT, LEAST, gap
 from detectors.rows import Row
 from detectors.slab import SPARSE_STEPS
 from detectors.trends import ADDING, BLOCK, BLOCKS, adding_up, compound, typical
@@ -29,11 +32,13 @@ LONG = PIECES * BLOCKS
 """Medians of pieces of sixteen readings: where growth is slow it takes so many to see it."""
 LONG_EFFECT = 1.5
 """Of what is enough over the short window: a run that leaves a plateau may take as long, and less evenly."""
-_TOP, _LONG_TOP, _FELL = "growth.top", "growth.long_top", "growth.fell"
+_TOP, _LONG_TOP, _FELL, _LARGEST = "growth.top", "growth.long_top", "growth.fell", "growth.largest"
 LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
 FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, 8
 """log2: the last readings all a hundred times anything up to eight readings ago. Where readings are rare."""
+OWN_DATA_CAUTION = 1.75
+"""A policy's gradients leap with its data, of all a run has shown by up to seven times."""
 FALLEN = 3.0
 """Standard errors."""
 WORTH_A_LOOK = 0.25
@@ -67,6 +72,31 @@ def growth_alarms(state: RunState, new: int, moment: Moment, steps: float) -> li
             evidence = Evidence("grad_norm_total", last, None, ratio, "growth")
             return [alarm_by(kind, first_step, evidence)]
     return []
+
+
+def gap_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F08: the total norm stands far above all there was of late, for LASTING_STEPS or more.
+
+    A policy that has learned its task has next to no gradient, until it fails at it once: there all there ever was
+    counts, and nearly twice the leap.
+    """
+    history = state.history
+    norm = history.of("grad_norm_total")
+    if len(norm) <= LEAST:
+        return []
+    apart = float(np.median(np.abs(np.diff(history.steps[-PIECE:])))) / MILLIONTHS
+    lasting = max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / max(apart, 1.0)))
+    found = gap(norm, new, lasting, history.known.get(_LARGEST, 0.0) if state.table.of_policy else 0.0)
+    if len(norm) == KEPT:
+        history.known[_LARGEST] = max(history.known.get(_LARGEST, 0.0), typical(norm[:PIECE]))
+    ratio = found.by / EFFECT * state.slab.levels.gain("gap", "gradient") / caution(state)
+    if state.table.of_policy:
+        ratio /= OWN_DATA_CAUTION
+    if ratio < 1:
+        return []
+    first_step = int(history.steps[-min(found.readings, len(history.steps))])
+    evidence = Evidence("grad_norm_total", found.value, found.before, ratio, "gap")
+    return [alarm_by("gradient_spike", first_step, evidence)]
 
 
 def _far_beyond(history: History) -> float:

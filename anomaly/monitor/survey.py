@@ -7,7 +7,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.monitor.evaluations import evaluation_alarms
 from anomaly.monitor.first_steps import profile_alarms
 from anomaly.monitor.flatness import bump_alarms, flat_alarms
-from anomaly.monitor.growth import growth_alarms
+from anomaly.monitor.growth import gap_alarms, growth_alarms
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.leaps import leap_alarms
 from anomaly.monitor.noise import noise_alarms
@@ -44,6 +44,8 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
         alarms += clip_alarms(state, new, moment)
     if "grad_norm_total" in signals or len(state.unsteady):
         alarms += growth_alarms(state, new, moment, steps)
+    if "grad_norm_total" in signals:
+        alarms += gap_alarms(state, new, moment)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment)
     alarms += noise_alarms(state, moment)

@@ -173,3 +173,23 @@ def test_a_policy_whose_samples_are_all_worth_the_same_has_no_gradient_for_a_whi
     for record in records:
         equal(record["step"], record)
     assert told(records) == found
+
+
+def policy(reward: float, gradients: dict[int, float]) -> list[dict[str, Any]]:
+    """A policy's run of the whole model, its gradient's norm multiplied from each of these steps on."""
+    random = np.random.default_rng(4)
+    records, factor = [], 1.0
+    for step in range(200):
+        factor = gradients.get(step, factor)
+        norm = factor * float(np.exp2(random.standard_normal()))
+        records.append({"run": "r", "step": step, "reward": reward, "loss": 0.1, "grad_norm_total": norm})
+    return records
+
+
+def test_gradients_of_a_policy_that_leap_beyond_all_there_was_are_told_of() -> None:
+    assert told(policy(0.3, {120: 200.0})) == ["gradient_spike"]
+    assert told(policy(0.3, {120: 200.0, 124: 1.0})) == []
+
+
+def test_a_policy_that_fails_once_at_what_it_had_learned_has_the_gradients_of_then() -> None:
+    assert told(policy(1.0, {60: 1e-3, 150: 0.5, 160: 1e-3})) == []
