@@ -26,7 +26,7 @@ default budget, by theory's tails; levels.py), signed upwards; |ratio| >= 1 is a
 both at `among` times the effect (for what is not slow): enough for one layer that leaves its siblings (siblings.py),
 and no alarm by itself.
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended; of losses,
-which are to fall, of those upwards.
+which are to fall, of those upwards, and of what never alarms upwards, of those downwards.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
 |innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
 at most 300 readings (20 where a loss falls), 1.5 n, and n age / 150; then the fast mean is the level (a series that
@@ -200,7 +200,8 @@ def judge_tile(
         departure = most(departure if total > _ZERO else -departure, _ZERO)
         per_soft = _ONE / soft
         grown = n >= _EARLY
-        counts = (total > _ZERO) | ((total == _ZERO) & (old_sum > _ZERO)) | (knobs[_K_TOP + i] > _ZERO)
+        rises = (total > _ZERO) | ((total == _ZERO) & (old_sum > _ZERO))
+        counts = (rises & (knobs[_K_UP + i] > _ZERO)) | ((not rises) & (knobs[_K_TOP + i] > _ZERO))
         peak = most(state[_PEAK + i], departure * per_deviation * per_soft) if grown & counts else _ZERO
         least_shift = _FAST_0 + echo * (_FAST_1 + echo * _FAST_2)
         own = per_deviation / (most(_TAIL_FACTOR * shift_tail, least_shift) * caution * early)

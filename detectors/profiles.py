@@ -100,6 +100,17 @@ PROFILES: tuple[Profile, ...] = (
     Profile("attention", Transform.LOG2, 2.0, 2.0, among=0.8),
     Profile("policy", Transform.LINEAR, 0.5, 0.5, warm=16, caution=1.75, among=1.0),
     Profile("policy_drift", Transform.LOG2_OVER_LR, 2.0, NEVER, warm=16, caution=1.75, among=1.0),
+    Profile(
+        "reward",
+        Transform.LINEAR,
+        NEVER,
+        ANY_LEVEL,
+        floor=ANY_LEVEL,
+        prior=0.01,
+        warm=16,
+        caution=2.0,
+        spikes=False,
+    ),
 )
 """The table; a row's index is its identity in snapshots, so never reorder or remove."""
 

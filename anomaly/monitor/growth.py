@@ -37,6 +37,8 @@ LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
 FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, 8
 """log2: the last readings all a hundred times anything up to eight readings ago. Where readings are rare."""
+UNSETTLED = 50
+"""Steps of the run at which a gap must be twice as large."""
 OWN_DATA_CAUTION = 1.75
 """A policy's gradients leap with its data, of all a run has shown by up to seven times."""
 FALLEN = 3.0
@@ -84,12 +86,13 @@ def gap_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     norm = history.of("grad_norm_total")
     if len(norm) <= LEAST:
         return []
-    apart = float(np.median(np.abs(np.diff(history.steps[-PIECE:])))) / MILLIONTHS
-    lasting = max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / max(apart, 1.0)))
+    apart = max(float(np.median(np.abs(np.diff(history.steps[-PIECE:])))) / MILLIONTHS, 1.0)
+    lasting = max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / apart))
     found = gap(norm, new, lasting, history.known.get(_LARGEST, 0.0) if state.table.of_policy else 0.0)
     if len(norm) == KEPT:
         history.known[_LARGEST] = max(history.known.get(_LARGEST, 0.0), typical(norm[:PIECE]))
     ratio = found.by / EFFECT * state.slab.levels.gain("gap", "gradient") / caution(state)
+    ratio /= 1.0 + (UNSETTLED / max(state.age * apart, 1.0)) ** 2
     if state.table.of_policy:
         ratio /= OWN_DATA_CAUTION
     if ratio < 1:

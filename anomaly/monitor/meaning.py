@@ -87,7 +87,7 @@ COUNTING = Meaning(UNCHARTED, _O)
 _OF_POLICIES: tuple[tuple[frozenset[str], Meaning], ...] = (
     (frozenset(("kl",)), Meaning("policy_drift", _O, up="rl_kl")),
     (frozenset(("entropy",)), Meaning("policy", _O, down="rl_entropy")),
-    (frozenset(("reward", "rewards", "rew", "return", "returns")), Meaning("generic", _O, down="rl_reward")),
+    (frozenset(("reward", "rewards", "rew", "return", "returns")), Meaning("reward", _O, down="rl_reward")),
 )
 _NO_POLICY = frozenset(("loss", "coef", "coefficient", "target", "std", "max", "min", "scale"))
 """Words in a name that make it another quantity: the sign turned round, a setting, a spread."""

@@ -112,7 +112,8 @@ class SeriesOracle:
         far = min(abs(total) / shift_at, departure / least)
         shift = min(far, departure / effect)
         small_shift = min(far, departure / effect * smaller)
-        counts = total > 0.0 or (total == 0.0 and self.sum > 0.0) or not self.p.ratchet
+        rises = total > 0.0 or (total == 0.0 and self.sum > 0.0)
+        counts = self.p.effect_up < math.inf if rises else not self.p.ratchet
         self.peak = max(self.peak, departure / deviation / soft) if self.n >= 20 and counts else 0.0
         ready = self.n >= self.p.warm
         known = ready and self.age <= 1.5 * self.n
