@@ -91,6 +91,8 @@ class Lone:
         if longest < LASTING or readings < FIRST:
             return NONE
         series, gone, lasted, second = _leader(self._state, blocks)
+        if not np.isfinite(moves[series]):
+            return NONE  # it says nothing now
         out = gone / float(self._state[1, series])
         early = 1.0 + UNSETTLED / readings
         ratio = min(out / (LEVEL * early), gone / EFFECT, gone / (GAP * second + 1e-9))
