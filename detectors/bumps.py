@@ -81,6 +81,8 @@ def _bump(x: Any, level: float, lasting: int, late: int, over: int) -> tuple[flo
     best, height, expected, since = 0.0, 0.0, 0.0, lasting
     if n - lasting < LEAST or not (x[x.size - 1] > 0.0 and math.isfinite(x[x.size - 1])):
         return best, height, expected, since
+    if np.max(w[max(n - lasting - over, 0) : n]) - np.min(w[:n]) < EFFECT:
+        return best, height, expected, since
     for end in range(n, max(n - over, LEAST + lasting) - 1, -1):
         first = max(end - lasting - late, LEAST)
         last = np.median(w[end - lasting : end])

@@ -84,17 +84,19 @@ def gap_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     """
     history = state.history
     norm = history.of("grad_norm_total")
-    if len(norm) <= LEAST:
+    floor = 0.0
+    if state.table.of_policy:
+        floor = history.known.get(_LARGEST, 0.0)
+        if len(norm) == KEPT:
+            history.known[_LARGEST] = max(floor, typical(norm[:PIECE]))
+    gain = state.slab.levels.gain("gap", "gradient")
+    if len(norm) <= LEAST or gap(norm, new, FAR_READINGS, floor).by * gain < EFFECT:
         return []
     apart = max(float(np.median(np.abs(np.diff(history.steps[-PIECE:])))) / MILLIONTHS, 1.0)
-    lasting = max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / apart))
-    found = gap(norm, new, lasting, history.known.get(_LARGEST, 0.0) if state.table.of_policy else 0.0)
-    if len(norm) == KEPT:
-        history.known[_LARGEST] = max(history.known.get(_LARGEST, 0.0), typical(norm[:PIECE]))
-    ratio = found.by / EFFECT * state.slab.levels.gain("gap", "gradient") / caution(state)
-    ratio /= 1.0 + (UNSETTLED / max(state.age * apart, 1.0)) ** 2
-    if state.table.of_policy:
-        ratio /= OWN_DATA_CAUTION
+    found = gap(norm, new, max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / apart)), floor)
+    care = caution(state) * (1.0 + (UNSETTLED / max(state.age * apart, 1.0)) ** 2)
+    care *= OWN_DATA_CAUTION if state.table.of_policy else 1.0
+    ratio = found.by / EFFECT * gain / care
     if ratio < 1:
         return []
     first_step = int(history.steps[-min(found.readings, len(history.steps))])
