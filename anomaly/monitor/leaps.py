@@ -28,6 +28,7 @@ EVERY = 8
 """Readings between two looks."""
 UNSETTLED = 50
 """Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
+POLICY_CAUTION = 2.0
 WORTH_A_LOOK = 0.5
 """Of a gap that is an alarm: where none is as large, nothing needs explaining."""
 
@@ -61,6 +62,8 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all
         found = [leap for leap in found if leap.series >= 0]
+    if state.table.of_policy:  # so does what it does all at once, as it fails at what it had learned
+        found = [leap for leap in found if leap.series >= 0 or leap.ratio >= POLICY_CAUTION]
     slots = kindred.slots
     found = [each for each in found if each.series < 0 or _matters(state, int(slots[each.series]), each)]
     return [_alarm(state, leap, slots, moment) for leap in found]

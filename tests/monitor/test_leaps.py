@@ -63,6 +63,11 @@ def test_updates_that_all_leap_are_found_once() -> None:
     assert 200 < min(high.step, low.step) <= max(high.step, low.step) <= 264
 
 
+def test_updates_of_a_policy_leap_all_at_once_as_it_meets_other_data() -> None:
+    found = transitions_of([{**record, "reward": 0.5} for record in records(6.0, NAMES)])
+    assert "leap" not in {entry.detector for each in found for entry in each.evidence}
+
+
 def test_updates_that_follow_their_gradients_or_stay_are_no_fault() -> None:
     found = transitions_of(records(4.0, ["h.1.up"], True))
     assert "leap" not in {entry.detector for each in found for entry in each.evidence}
