@@ -102,11 +102,16 @@ def live(servers: str, flags: list[str], settings: Settings, folder: Path) -> Li
         incidents = len(KEYED) + len(FROM_LIBRDKAFKA) + 1
         opened = 'anomaly_transitions_total{status="opened"}'
         eventually("incidents for every run", lambda: worker.metrics()[opened] >= incidents, 20)
+        eventually("the run without an incident", lambda: asyncio.run(saved(client, "damaged")), 20)
         eventually("no dirty state", lambda: worker.metrics()["anomaly_snapshot_age_seconds"] == 0, 20)
         seen.metrics = worker.metrics()
         seen.seconds_to_stop = worker.terminate()
         seen.exit_code, seen.log = worker.exit_codes[-1], worker.text
     return asyncio.run(look_back(client, seen))
+
+
+async def saved(client: Client, run: str) -> bool:
+    return run in saved_states(await client.read(TOPICS.changelog, PARTITIONS))
 
 
 async def look_back(client: Client, seen: Life) -> Life:
