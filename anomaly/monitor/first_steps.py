@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
-from anomaly.monitor.kin import ends_in_output, family_of
+from anomaly.monitor.kin import family_of, last_of_no_row
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -90,14 +90,14 @@ def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -
     output, which may be a single number, it is no like of the others at all.
     """
     off = {}
+    in_no_row = last_of_no_row(state.table.layers)
     for name, members in families.items():
         if not 2 <= len(members) < SIBLINGS:
             continue
         in_a_row = name.endswith("#")
-        if in_a_row:
-            last = int(np.argmax(state.table.slot_layer[members]))
-            if ends_in_output(state.table.layers, int(state.table.slot_layer[members[last]])):
-                members = np.delete(members, last)
+        of_layers = state.table.slot_layer[members]
+        if in_a_row and of_layers.max() > in_no_row:
+            members = np.delete(members, np.argmax(of_layers))
         if len(members) < 2:
             continue
         levels = level[members].tolist()

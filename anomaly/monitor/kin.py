@@ -21,12 +21,12 @@ def family_of(name: str) -> str:
     return _NUMBERS.sub("#", name)
 
 
-def ends_in_output(layers: Sequence[str], last: int) -> bool:
-    """Whether the row of layers whose last is number `last` gives the output: only other rows, if any, come after it.
+def last_of_no_row(layers: Sequence[str]) -> int:
+    """The number of the last layer that is in no row, as its name ends in no number; -1 for none.
 
-    A policy's layers are followed by those of a value.
+    A row that ends behind it gives the output: only other rows, if any, come after it, as a value's after a policy's.
     """
-    return all(family_of(name).endswith("#") for name in layers[last + 1 :])
+    return max((at for at, name in enumerate(layers) if not family_of(name).endswith("#")), default=-1)
 
 
 class Kin:
@@ -47,16 +47,16 @@ class Kin:
         kinds = [family_of(name) for name in names]
         many = {kind for kind, count in Counter(kinds).items() if count > 1}
         last = layers.max(initial=-1)
-        ends: dict[str, set[int]] = {}
-        for kind in set(kinds):
-            row = [layer for layer, each in zip(layers.tolist(), kinds, strict=True) if each == kind]
-            output = {row[-1]} if ends_in_output(table.layers, row[-1]) else set()
-            ends[kind] = {row[0]} | output
+        first: dict[str, int] = {}
+        for kind, layer in zip(kinds, layers.tolist(), strict=True):
+            first.setdefault(kind, layer)
+        final = dict(zip(kinds, layers.tolist(), strict=True))
+        in_no_row = last_of_no_row(table.layers)
         self.alike: NDArray[np.bool_] = np.array(
             [
                 kind in many
                 and layer != last
-                and not (kind.endswith("#") and layer in ends[kind])
+                and not (kind.endswith("#") and (layer == first[kind] or layer == final[kind] > in_no_row))
                 and EXPERT not in name.lower()
                 for kind, layer, name in zip(kinds, layers.tolist(), names, strict=True)
             ],

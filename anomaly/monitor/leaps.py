@@ -29,6 +29,7 @@ EVERY = 8
 UNSETTLED = 50
 """Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
 POLICY_CAUTION = 2.0
+"""The ratio from which a leap of most of a policy's updates counts."""
 WORTH_A_LOOK = 0.5
 """Of a gap that is an alarm: where none is as large, nothing needs explaining."""
 

@@ -31,6 +31,7 @@ ALL_FROZEN_READINGS = 5
 WITH_THE_BATCH = 1.1
 EXPERT_ZERO_READINGS = 200
 EQUAL_READINGS = 30
+"""Without a gradient in several layers of a policy: its samples may be worth the same for so long."""
 COARSE_ZERO_READINGS = 32
 SMALLEST_STEP = 2.0**-9
 """Of a weight, in bfloat16: what is smaller is lost."""
