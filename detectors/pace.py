@@ -1,11 +1,12 @@
 """Steps that became slower and stay so: by a quarter or more of what they took, whatever a step takes.
 
 Shift found: `slower`, a level of the step's seconds that is above the usual one for 32 readings, nearly all of them:
-one slow step, or a dozen, are an evaluation, a checkpoint, a neighbour.
+one slow step, or a dozen, are an evaluation, a checkpoint, a neighbour. Where one reading stands for many steps, 16
+that are twice as far up are as good.
 
-Formula, for the last 32 readings, y = log2 of the seconds, and `usual`, the level before, in log2:
+Formula, for the last 32 readings (or 16), y = log2 of the seconds, and `usual`, the level before, in log2:
 
-    rise   = median y - usual                        most = the fifth lowest of y: from it on nearly all are slow
+    rise   = median y - usual                        most = an eighth from the lowest y: nearly all are slow
     spread = 1.4826 median |y - median y|
     ratio  = min(rise / EFFECT, rise / (2 spread), rise / (1.5 tail), (most - usual) / (EFFECT / 2))
 
@@ -23,13 +24,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["EFFECT", "LAST", "level", "slower"]
+__all__ = ["EFFECT", "LAST", "RARE_LAST", "level", "slower"]
 
 LAST: Final = 32
+RARE_LAST: Final = 16
 EFFECT: Final = 0.3
 SPREADS: Final = 2.0 * 1.4826
 TAIL_FACTOR: Final = 1.5
-_LOWEST: Final = 4
+_FEW: Final = 8
+"""One in so many may be as quick as before."""
 _TINY: Final = 1e-9
 
 
@@ -38,9 +41,15 @@ def level(y: NDArray[np.float64]) -> float:
     return float(_level(y))
 
 
-def slower(y: NDArray[np.float64], usual: float, tail: float) -> float:
-    """The ratio; y float64 [LAST or more], log2 of seconds, oldest first; usual and tail in log2."""
-    return float(_slower(y, usual, tail))
+def slower(y: NDArray[np.float64], usual: float, tail: float, *, rare: bool = False) -> float:
+    """The ratio; y float64 [LAST or more], log2 of seconds, oldest first; usual and tail in log2.
+
+    rare: each reading stands for many steps.
+    """
+    ratio = _slower(y[-LAST:], usual, tail)
+    if rare:
+        ratio = max(ratio, _slower(y[-RARE_LAST:], usual, tail) / 2)
+    return float(ratio)
 
 
 @njit(cache=True, error_model="numpy")
@@ -50,14 +59,13 @@ def _level(y: Any) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _slower(y: Any, usual: float, tail: float) -> float:
-    last = y[-LAST:]
+def _slower(last: Any, usual: float, tail: float) -> float:
     middle: float = np.median(last)
     rise = middle - usual
     if rise < EFFECT / 2:
         return max(rise, 0.0) / EFFECT
     spread = np.median(np.abs(last - middle))
-    most = np.sort(last)[_LOWEST] - usual
+    most = np.sort(last)[len(last) // _FEW] - usual
     needed = max(max(EFFECT, SPREADS * spread), max(TAIL_FACTOR * tail, _TINY))
     ratio: float = min(rise / needed, most / (EFFECT / 2))
     return ratio

@@ -33,7 +33,7 @@ from anomaly.monitor.restarts import (
 from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.state import RankState, RunState, SlotRecord
-from anomaly.records import StepMessage, home_key
+from anomaly.records import MILLIONTHS, StepMessage, home_key
 
 MAX_WAITING_BYTES = 4 << 20
 """Of all ranks' late records, which wait in the state for what they are to be."""
@@ -69,7 +69,9 @@ def apply_steps(
         outcome.counts[Admission.JUDGED] += plain
     if state.readings >= state.looks.due or state.looks.suspects:
         record = _Arrival(state, message, rank, records - 1, values, source, limits).record()
-        _book(state, missing_layers(state, message, placement, state.moment(record)), record, outcome)
+        steps = rank.interval / MILLIONTHS
+        missed = missing_layers(state, message, placement, state.moment(record), steps)
+        _book(state, missed, record, outcome)
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 

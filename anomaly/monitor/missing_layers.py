@@ -1,12 +1,15 @@
-"""A layer that no longer reports, while most others go on (F49): absent for ten times the longest it was ever absent.
+"""A layer that no longer reports, while most others go on (F49): absent for ten of its own intervals.
+
+An interval is how many readings of the run there are to one that all the layer's series learn of, on the average, or
+for how long the layer was ever absent, if that is more.
 
 Looked for every 24 readings, not in every record: whether a layer reported since is read from how many readings the
 slab has learned of its series. That misses what is measured and not learned (exact zeros, values that are not finite,
 an alarm that lasts), so a layer found absent is a *suspect* first, and every message is then searched for it, once
 more for as long as it was ever absent. Only a layer with no measured value in all of that is missed.
 
-Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 300
-readings); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
+Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 144 steps,
+and 48 readings); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
 leaving at once, which is another way of logging. A missed layer is told of once, and again after it has been back for
 as long.
 """
@@ -27,13 +30,19 @@ from anomaly.records import NOT_MEASURED_BITS, StepMessage
 
 LOOK_READINGS = 24
 INTERVALS = 10
-KNOWN_READINGS = 300
+KNOWN_STEPS = 144.0
+"""A layer that was there for so long is expected to stay; some are logged densely for a start only."""
+KNOWN_READINGS = 2 * LOOK_READINGS
+"""The least of that, where readings stand for many steps."""
 
 
 def missing_layers(
-    state: RunState, message: StepMessage, placement: Placement, moment: Moment
+    state: RunState, message: StepMessage, placement: Placement, moment: Moment, steps: float
 ) -> list[Alarm]:
-    """Take a message whose last record was just judged at `moment`; what is missed by now."""
+    """Take a message whose last record was just judged at `moment`; what is missed by now.
+
+    steps: optimiser steps from one of the run's readings to the next.
+    """
     looks = state.looks
     if looks.suspects:
         _search(looks, state, message, placement)
@@ -47,8 +56,10 @@ def missing_layers(
     if _all_there(looks, state, passed):
         return []
     declared = None if message.layout is not None else _layers_of(state, placement)
-    missed = _missed(looks, state.readings, declared)
-    alarms = [_alarm(state, missed, moment)] if missed else []
+    known = looks.seen >= max(KNOWN_STEPS / max(steps, 1.0), KNOWN_READINGS)
+    limit = _limit(looks, state)
+    missed = _missed(looks, state.readings, known, limit, declared)
+    alarms = [_alarm(state, missed, limit, moment)] if missed else []
     looks.seen[missed] = 0
     return alarms
 
@@ -68,11 +79,24 @@ def _all_there(looks: LayerLooks, state: RunState, passed: int) -> bool:
     return False
 
 
-def _missed(looks: LayerLooks, reading: int, declared: NDArray[np.bool_] | None) -> list[int]:
-    """The layers that are missed for certain by now. Others become suspects, or are let go."""
-    limit = INTERVALS * np.maximum(looks.longest, LOOK_READINGS)
-    known = looks.seen >= KNOWN_READINGS
-    gone = known & (looks.absent >= limit)
+def _limit(looks: LayerLooks, state: RunState) -> NDArray[np.int64]:
+    """For how many readings in a row each layer may be absent; for the last of them it is a suspect."""
+    series = np.bincount(state.table.slot_layer + 1, minlength=len(looks.learned) + 1)[1:]
+    interval = np.minimum(looks.seen * series / np.maximum(looks.learned, 1.0), LOOK_READINGS)
+    longest = np.maximum(looks.longest, np.ceil(interval)).astype(np.int64)
+    limit: NDArray[np.int64] = np.maximum(INTERVALS * longest, 2 * LOOK_READINGS)
+    return limit
+
+
+def _missed(
+    looks: LayerLooks,
+    reading: int,
+    known: NDArray[np.bool_],
+    limit: NDArray[np.int64],
+    declared: NDArray[np.bool_] | None,
+) -> list[int]:
+    """Of the known layers those that are missed for certain by now. Others become suspects, or are let go."""
+    gone = known & (looks.absent >= limit - LOOK_READINGS)
     if not gone.any():
         looks.suspects = {}
         return []
@@ -86,7 +110,7 @@ def _missed(looks: LayerLooks, reading: int, declared: NDArray[np.bool_] | None)
     missed = [
         layer
         for layer, since in suspects.items()
-        if reading - since >= max(int(looks.longest[layer]), LOOK_READINGS)
+        if looks.absent[layer] >= limit[layer] and reading - since >= looks.longest[layer]
     ]
     looks.suspects = {layer: since for layer, since in suspects.items() if layer not in missed}
     return missed
@@ -110,14 +134,17 @@ def _layers_of(state: RunState, placement: Placement) -> NDArray[np.bool_]:
     return declared
 
 
-def _alarm(state: RunState, missed: list[int], moment: Moment) -> Alarm:
+def _alarm(state: RunState, missed: list[int], limit: NDArray[np.int64], moment: Moment) -> Alarm:
     looks, layers = state.looks, state.table.layers
     first_step = onset_step(state, int(looks.absent[missed].min()), moment)
-    evidence = tuple(_evidence(looks, layer, layers[layer]) for layer in missed[:MAX_EVIDENCE])
-    return alarm_of("partial_telemetry", first_step, evidence, tuple(layers[layer] for layer in missed))
-
-
-def _evidence(looks: LayerLooks, layer: int, name: str) -> Evidence:
-    absent, usual = int(looks.absent[layer]), max(int(looks.longest[layer]), LOOK_READINGS)
-    score = absent / (INTERVALS * usual)
-    return Evidence("readings_absent", absent, usual, score, "missing_layer", name)
+    evidence = []
+    for layer in missed[:MAX_EVIDENCE]:
+        absent, most = int(looks.absent[layer]), int(limit[layer])
+        evidence.append(
+            Evidence(
+                "readings_absent", absent, most // INTERVALS, absent / most, "missing_layer", layers[layer]
+            )
+        )
+    return alarm_of(
+        "partial_telemetry", first_step, tuple(evidence), tuple(layers[layer] for layer in missed)
+    )

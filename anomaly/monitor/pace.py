@@ -11,9 +11,10 @@ from anomaly.monitor.context import caution
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from detectors.pace import EFFECT, LAST, level, slower
+from detectors.slab import SPARSE_STEPS
 
 LASTING_READINGS = 16
-"""Between the first look that finds it and the one that says so."""
+"""Between the first look that finds it and the one that says so; half as many where each stands for many steps."""
 LEARNED_READINGS = 320
 """A pace that the run has kept for so long is its usual one."""
 FOLLOWED = 0.1
@@ -23,8 +24,8 @@ STRAGGLER = "straggler"
 _USUAL, _TAIL, _PEAK, _SINCE = "pace.usual", "pace.tail", "pace.peak", "pace.since"
 
 
-def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """The seconds of the last steps against the usual ones; learns them."""
+def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
+    """The seconds of the last steps against the usual ones; learns them. A reading stands for so many `steps`."""
     history, known = state.history, state.history.known
     seconds = history.seconds[np.isfinite(history.seconds) & (history.seconds > 0)]
     if len(seconds) < LAST:
@@ -36,7 +37,8 @@ def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         _settle(known)
         return []
     usual = known[_USUAL]
-    ratio = slower(y, usual, known.get(_TAIL, 0.0)) * state.slab.levels.gain("pace", "seconds")
+    rare = steps >= SPARSE_STEPS
+    ratio = slower(y, usual, known.get(_TAIL, 0.0), rare=rare) * state.slab.levels.gain("pace", "seconds")
     ratio /= caution(state)
     if ratio < 1:
         _learn(known, now, usual)
@@ -47,7 +49,9 @@ def pace_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         known[_USUAL] = now
         _settle(known)
         return []
-    if lasts < LASTING_READINGS or any(each.kind == STRAGGLER for each in state.book.open):
+    if lasts < (LASTING_READINGS // 2 if rare else LASTING_READINGS) or any(
+        each.kind == STRAGGLER for each in state.book.open
+    ):
         return []
     first_step = onset_step(state, int(lasts) + LAST // 2, moment)
     evidence = Evidence("step_seconds", 2.0**now, 2.0**usual, ratio, "pace")

@@ -47,7 +47,7 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if "grad_norm_total" in signals:
         alarms += gap_alarms(state, new, moment)
     if "step_seconds" in signals:
-        alarms += pace_alarms(state, moment)
+        alarms += pace_alarms(state, moment, steps)
     alarms += noise_alarms(state, moment)
     alarms += leap_alarms(state, moment)
     alarms += swelling_alarms(state, moment)

@@ -43,3 +43,11 @@ def test_steps_that_are_slower_since_their_batch_is_larger_are_none() -> None:
         record["tokens"] = 2048.0 if step < 150 else 4096.0
 
     assert serious(transitions_of(training(range(400), change))) == []
+
+
+def test_steps_logged_one_in_ten_that_take_twice_as_long_are_told_of_within_32_readings() -> None:
+    every = slow(680, 1.84)
+    records = [record for record in training(range(1000), every) if record["step"] % 10 == 0]
+    (incident,) = serious(transitions_of(records))
+    assert incident.kind == "throughput_drop"
+    assert 680 + 160 <= incident.step <= 680 + 320
