@@ -8,7 +8,8 @@ Formula, per rank and column, y = log2 x (or any other scale on which peers diff
     e      = (y - usual) - median(group's y - usual) group: ranks in equal places; of two, twice that
     usual  = running mean of e                       where this rank stands among its peers
     z      = clip(e / max(floor, spread), +-clip)    spread: 1.2533 * running mean of |e| over the column's ranks
-                                                     * sqrt((1 + echo) / (1 - echo)), its own lag-one correlation
+                                                     * sqrt((1 + echo) / (1 - echo)), its own lag-one correlation;
+                                                     of four ranks on, 1.4826 running median over ranks of |e| if more
     up     = max(0, up + z - 1)       down = max(0, down - z - 1)
     ratio  = the larger / (level * max(1, 1.5 tail) * evidence), signed upwards           |ratio| >= 1 is an alarm
 
@@ -18,7 +19,7 @@ row of `clip` deviations do.  Of two ranks alone the one that left its own past 
 
 Knobs: floor, in log2 units: the least offset that counts; more of it: surer, fewer found.  False alarms: as budgeted
 for tails up to the exponential's.  Silent for a pair's first 16 readings.  An offset that stays is learned as usual in
-some 400 readings.  State: 32 bytes a pair of rank and column, 72 a column.
+some 400 readings.  State: 32 bytes a pair of rank and column, 80 a column.
 Sibling: kernel.py, the same value against its own past; consensus.py, values that must be equal.
 Source: leave-one-out medians, Huber 1981; CUSUM, Page 1954. Judging before learning leaves the one out of the spread.
 """
@@ -49,15 +50,18 @@ CENTER_RATE: Final = 1.0 / 8.0
 TAIL_FACTOR: Final = 1.5
 TAIL_BOUND: Final = 1.5
 TAIL_KEPT: Final = 0.999
+MANY: Final = 4
+"""Ranks whose middle one says nothing of a single one of them."""
 MOST_ECHO: Final = 0.98
 _DEVIATION: Final = 1.2533
+_MEDIAN: Final = 1.4826
 _LEARN_CLIP: Final = 3.0
 _HALF: Final = 0.5
 
 USUAL, UP, DOWN, PEAK, LEARNED, BEFORE = range(6)
 _PAIR_ROWS: Final = 6
-COUNT, SPREAD, TAIL, CENTER, SWING, WILDEST, FLOOR, ECHO, POWER = range(9)
-_COLUMN_ROWS: Final = 9
+COUNT, SPREAD, TAIL, CENTER, SWING, WILDEST, FLOOR, ECHO, POWER, RECENT = range(10)
+_COLUMN_ROWS: Final = 10
 
 Floats = NDArray[np.float64]
 
@@ -141,6 +145,8 @@ class PeerChart:
                 e[group] *= 2.0
                 self._blame_one(e, y, pairs, group)
         scale = np.maximum(self._columns[FLOOR], self._columns[SPREAD] * self._inertia())
+        if len(ranks) >= MANY:
+            scale = np.maximum(scale, self._note_recent(apart))
         ready = compared & (pairs[LEARNED] >= WARM) & (self._columns[COUNT] >= WARM)
         z = np.where(ready, e / scale, 0.0)
         ratio, onset = self._charted(rows, pairs, z, ready, step, budget, evidence)
@@ -152,6 +158,14 @@ class PeerChart:
         self._learn(rows, pairs, apart, e, np.abs(ratio) >= WARY, alarmed)
         self._learn_center(z, ratio, middle)
         return PeerVerdict(z, ratio, np.where(ready, e, 0.0), onset, wildest, swing)
+
+    def _note_recent(self, apart: Floats) -> Floats:
+        """How far a rank is from its peers just now, by the middle one: all of them may have become wilder."""
+        middle = median_of_measured(np.abs(apart))
+        recent: Floats = self._columns[RECENT]
+        middle = np.where(np.isfinite(middle), _MEDIAN * middle, recent)
+        recent += np.where(recent > 0.0, CENTER_RATE, 1.0) * (middle - recent)
+        return recent
 
     def _rows(self, ranks: Sequence[int]) -> NDArray[np.intp]:
         row = {rank: at for at, rank in enumerate(self.ranks)}

@@ -23,10 +23,11 @@ from anomaly.monitor.losses import is_young
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.own_series import left_its_level
 from anomaly.monitor.rounded import is_rounding_error
-from anomaly.monitor.rules import onset_step, updates_are_lost
+from anomaly.monitor.rules import is_expert, onset_step, updates_are_lost
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
+from detectors.rows import Row
 from detectors.siblings import apart
 from detectors.slab import readings_that_last
 
@@ -51,6 +52,8 @@ CLIPPED = 0.7
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
+BEGINNING, BEGINNING_READINGS = 0.2, 20
+"""Of what a quarter of the layers have more of: biases, and whatever else begins at 0, in their first readings."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
 OF_UNKNOWN_UNIT = ("series_shift", "rl_reward")
 OF_POLICIES = ("rl_kl", "rl_entropy")
@@ -133,6 +136,8 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
         return False
     if kind in OF_ONE_LAYER and is_rounding_error(state, slot):
         return False
+    if kind == "underflow" and is_expert(state, slot):
+        return False
     if kind == "update_ratio_low":
         if updates_are_lost(state, slot, state.context.lr):
             return False
@@ -143,12 +148,23 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
             return False
         loss = state.slab.describe(slot)
         return not other_data_explain(state, loss.value, loss.expected)
+    if kind == "weight_blowup" and _is_beginning(state, slot):
+        return False
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
         return False
     if not least_change:
         return True
     reading = state.slab.describe(slot)
     return abs(reading.value - reading.expected) >= least_change
+
+
+def _is_beginning(state: RunState, slot: int) -> bool:
+    """Whether the weights are young and next to nothing yet: what begins at 0 grows many times over."""
+    slab, slots = state.slab, state.table.weight_slots
+    if slab.learned(slot) >= BEGINNING_READINGS:
+        return False
+    large = float(np.nanquantile(slab.known(Row.FAST, slots, 1), 0.75, method="lower"))
+    return bool(slab.describe(slot).value < BEGINNING * 2.0**large)
 
 
 def _clipped(state: RunState) -> float:

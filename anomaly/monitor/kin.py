@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.incidents.cause import block_of
-from anomaly.monitor.series import EXPERT, WHOLE_MODEL, SeriesTable
+from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 
 _NUMBERS = re.compile(r"\d+")
 
@@ -57,8 +57,8 @@ class Kin:
                 kind in many
                 and layer != last
                 and not (kind.endswith("#") and (layer == first[kind] or layer == final[kind] > in_no_row))
-                and EXPERT not in name.lower()
-                for kind, layer, name in zip(kinds, layers.tolist(), names, strict=True)
+                and not table.parts[layer]
+                for kind, layer in zip(kinds, layers.tolist(), strict=True)
             ],
             np.bool_,
         )

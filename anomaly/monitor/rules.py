@@ -11,7 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import batch_factor, is_announced, left_by_clipping
-from anomaly.monitor.series import EXPERT, WHOLE_MODEL
+from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
 
 LR_ABOVE_SETTLED = 2.8
@@ -159,8 +159,9 @@ def _should_learn(state: RunState, slot: int) -> bool:
 
 
 def is_expert(state: RunState, slot: int) -> bool:
-    """Whether the slot is of one of the parallel parts of a mixture of experts."""
-    return EXPERT in (state.table.layer_name(slot) or "").lower()
+    """Whether the slot is of one of the parallel parts of a mixture of experts, or may be."""
+    layer = int(state.table.slot_layer[slot])
+    return layer != WHOLE_MODEL and (bool(state.table.parts[layer]) or state.table.any_part)
 
 
 def _patient(state: RunState, slot: int, together: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,10 @@ from anomaly.incidents.transition import Evidence
 from anomaly.monitor.history import KEPT
 from anomaly.monitor.state import RunState
 
-SETTLED_READINGS = KEPT
-"""Without a skipped step: the search for the scale is over."""
+SETTLED_STEPS = KEPT
+"""Without a skipped one: the search for the scale is over. So it is where the scale has risen."""
+LEAST_SETTLED = 16
+"""Readings, of however many steps."""
 HALVINGS = 4
 RECENT = 32
 SKIPPED_SHARE = 0.25
@@ -23,11 +27,13 @@ SHARE_RATE = 1 / 512
 SHARE_READINGS = 256
 
 
-def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
+def scale_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     """F05: since the search for a scale ended, it halved four times in the last readings, or a quarter was skipped.
 
     A scaler halves its scale at an overflow and doubles it after some thousand good steps, so a healthy one does so
     about as often. In the search there is no limit but the scale 1, below which gradients are made smaller.
+
+    steps: that a reading stands for.
     """
     history = state.history
     scale, skipped = history.of("loss_scale"), history.of("skipped")
@@ -38,7 +44,7 @@ def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     falls = np.diff(scale) < 0
     bad = np.concatenate([[False], falls]) | (skipped > 0)
     if "scale.settled" not in history.known:
-        if len(bad) >= SETTLED_READINGS and not bad[-SETTLED_READINGS:].any():
+        if _is_settled(bad, steps) or np.any(np.diff(scale) > 0):
             history.known["scale.settled"] = 1.0
         if not (scale[-1] < 1 and falls[-RECENT:].any()):
             return []
@@ -50,6 +56,12 @@ def scale_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     first = int(history.steps[measured][-RECENT:][np.argmax(bad[-RECENT:])])
     evidence = Evidence("loss_scale", float(scale[-1]), float(np.max(scale[-RECENT:])), ratio, "halvings")
     return [alarm_by("loss_scale_collapse", first, evidence)]
+
+
+def _is_settled(bad: NDArray[np.bool_], steps: float) -> bool:
+    """Whether the last readings, of so many steps each, say that the search for a scale is over."""
+    readings = max(LEAST_SETTLED, math.ceil(SETTLED_STEPS / max(steps, 1.0)))
+    return len(bad) >= readings and not bad[-readings:].any()
 
 
 def clip_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:

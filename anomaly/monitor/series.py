@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.monitor.meaning import Meaning, meaning_of
+from anomaly.monitor.mixture import is_mixture, is_nameless, parts_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
 from anomaly.monitor.numbering import SeriesIndex, SeriesNames, layer_number
 from anomaly.monitor.objectives import has_players, is_policy
@@ -38,8 +39,6 @@ REMEMBERED_SIGNALS = (
 """Whole-model signals whose last readings a run knows (`history`)."""
 EXPLAINING_SIGNALS = (*REMEMBERED_SIGNALS, "tokens", "input_hash")
 """Those that are looked at or shown one by one, beside their charts."""
-EXPERT = "expert"
-"""How every framework names the parallel parts of a mixture of experts."""
 _REMEMBERED = 64
 
 
@@ -167,8 +166,17 @@ class SeriesTable:
     @cached_property
     def routed_slots(self) -> NDArray[np.intp]:
         """Slots of the parallel parts of a mixture of experts."""
-        routed = np.array([EXPERT in name.lower() for name in self.layers] + [False])
-        return np.flatnonzero(routed[self.slot_layer])
+        return np.flatnonzero(np.append(self.parts, False)[self.slot_layer])
+
+    @cached_property
+    def parts(self) -> NDArray[np.bool_]:
+        """Which layers are parts of a mixture's experts, bool [layers]."""
+        return parts_of(self.layers, self.signals)
+
+    @cached_property
+    def any_part(self) -> bool:
+        """Whether every layer may be a part of an expert, for all that its name says."""
+        return is_nameless(self.layers) and is_mixture(self.layers, self.signals)
 
     def slots_of(self, signals: Iterable[str]) -> NDArray[np.intp]:
         """The layers' slots of these signals, in slot order."""

@@ -39,7 +39,7 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     alarms += schedule_alarms(state, moment)
     signals = state.table.model_slots
     if "loss_scale" in signals:
-        alarms += scale_alarms(state, moment)
+        alarms += scale_alarms(state, moment, steps)
     if "clip_coef" in signals:
         alarms += clip_alarms(state, new, moment)
     if "grad_norm_total" in signals or len(state.unsteady):
