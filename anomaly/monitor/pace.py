@@ -8,6 +8,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import LEARNING_RATE, Evidence
 from anomaly.monitor.context import caution
+from anomaly.monitor.history import PIECE, History
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from detectors.pace import EFFECT, LAST, level, slower
@@ -20,6 +21,9 @@ LEARNED_READINGS = 320
 FOLLOWED = 0.1
 """Of the way to a level that is a little higher, per look."""
 TAIL_KEPT = 0.98
+LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 3.0
+"""Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
+many standard errors that must be."""
 STRAGGLER = "straggler"
 _USUAL, _TAIL, _PEAK, _SINCE = "pace.usual", "pace.tail", "pace.peak", "pace.since"
 
@@ -43,6 +47,10 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if ratio < 1:
         _learn(known, now, usual)
         return []
+    if _SINCE not in known and _averages_more(history, usual):
+        known[_USUAL] = now
+        _settle(known)
+        return []
     since = known.setdefault(_SINCE, float(history.taken))
     lasts = history.taken - since
     if lasts >= LEARNED_READINGS:
@@ -56,6 +64,27 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     first_step = onset_step(state, int(lasts) + LAST // 2, moment)
     evidence = Evidence("step_seconds", 2.0**now, 2.0**usual, ratio, "pace")
     return [alarm_by("throughput_drop", first_step, evidence)]
+
+
+def _averages_more(history: History, usual: float) -> bool:
+    """Whether gradients became smaller as steps became slower: each is now the mean of more samples.
+
+    Of n times the samples in n times the time, what is noise in a gradient is smaller by the root of n.
+    """
+    y, norm = np.log2(history.seconds.astype(np.float64)), history.of("grad_norm_total").astype(np.float64)
+    known = np.isfinite(y) & (norm > 0)
+    y, norm = y[known], np.log2(norm[known])
+    quick = y < usual + EFFECT / 2
+    at = np.flatnonzero(quick[:-2] & quick[1:-1] & quick[2:])
+    if not len(at):
+        return False
+    before, after = norm[: at[-1] + 3][-PIECE:], norm[at[-1] + 3 :]
+    if min(len(before), len(after)) < PIECE // 2:
+        return False
+    fallen = float(np.median(before) - np.median(after))
+    share = fallen / (level(y) - usual)
+    chance = float(np.hypot(np.std(before) / len(before) ** 0.5, np.std(after) / len(after) ** 0.5))
+    return LEAST_SHARE <= share <= MOST_SHARE and fallen > SURE * chance
 
 
 def _is_explained(state: RunState) -> bool:
