@@ -228,7 +228,7 @@ def judge_tile(
         age = (state[_AGE + i] + _ONE if total * old_sum > _ZERO else _ONE) if size > _ZERO else _ZERO
         beyond = (size >= _SUSPECT * knobs[_K_SHIFT + i]) & (n >= _SUSPECTED_FROM)
         patience = _QUICK if (total < _ZERO) & (knobs[_K_TOP + i] <= _ZERO) else _PATIENCE
-        suspect = beyond & (age < patience) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE < n * oldest)
+        suspect = beyond & (age < patience) & (age < _ONE_AND_HALF * n) & (age * _SHORT_PATIENCE * young < n)
         settled = live & beyond & (not suspect) & (not away)
         learn = live & (not away) & (not suspect) & (not settled)
 

@@ -21,7 +21,7 @@ LEARNED_READINGS = 320
 FOLLOWED = 0.1
 """Of the way to a level that is a little higher, per look."""
 TAIL_KEPT = 0.98
-LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 3.0
+LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 2.5
 """Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
 many standard errors that must be."""
 STRAGGLER = "straggler"
@@ -69,22 +69,23 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
 def _averages_more(history: History, usual: float) -> bool:
     """Whether gradients became smaller as steps became slower: each is now the mean of more samples.
 
-    Of n times the samples in n times the time, what is noise in a gradient is smaller by the root of n.
+    Of n times the samples in n times the time, what is noise in a gradient is smaller by the root of n: a step in
+    the norm where the pace has one, beside the line that it follows anyway.
     """
     y, norm = np.log2(history.seconds.astype(np.float64)), history.of("grad_norm_total").astype(np.float64)
     known = np.isfinite(y) & (norm > 0)
     y, norm = y[known], np.log2(norm[known])
     quick = y < usual + EFFECT / 2
     at = np.flatnonzero(quick[:-2] & quick[1:-1] & quick[2:])
-    if not len(at):
+    first = int(at[-1]) + 3 if len(at) else 0
+    if min(first, len(y) - first) < PIECE // 2:
         return False
-    before, after = norm[: at[-1] + 3][-PIECE:], norm[at[-1] + 3 :]
-    if min(len(before), len(after)) < PIECE // 2:
-        return False
-    fallen = float(np.median(before) - np.median(after))
-    share = fallen / (level(y) - usual)
-    chance = float(np.hypot(np.std(before) / len(before) ** 0.5, np.std(after) / len(after) ** 0.5))
-    return LEAST_SHARE <= share <= MOST_SHARE and fallen > SURE * chance
+    after = (np.arange(len(y)) >= first).astype(np.float64)
+    design = np.stack([np.ones(len(y)), np.linspace(-1.0, 1.0, len(y)), after], axis=1)
+    fit, *_ = np.linalg.lstsq(design, norm, rcond=None)
+    variance = float(np.mean((norm - design @ fit) ** 2)) * float(np.linalg.inv(design.T @ design)[2, 2])
+    fallen = -float(fit[2])
+    return LEAST_SHARE <= fallen / (level(y) - usual) <= MOST_SHARE and fallen > SURE * variance**0.5
 
 
 def _is_explained(state: RunState) -> bool:
