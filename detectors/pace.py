@@ -1,10 +1,10 @@
 """Steps that became slower and stay so: by a quarter or more of what they took, whatever a step takes.
 
 Shift found: `slower`, a level of the step's seconds that is above the usual one for 32 readings, nearly all of them:
-one slow step, or a dozen, are an evaluation, a checkpoint, a neighbour. Where one reading stands for many steps, 16
+one slow step, or a dozen, are an evaluation, a checkpoint, a neighbour. Where one reading stands for many steps, 12
 that are twice as far up are as good.
 
-Formula, for the last 32 readings (or 16), y = log2 of the seconds, and `usual`, the level before, in log2:
+Formula, for the last 32 readings (or 12), y = log2 of the seconds, and `usual`, the level before, in log2:
 
     rise   = median y - usual                        most = an eighth from the lowest y: nearly all are slow
     spread = 1.4826 median |y - median y|
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 __all__ = ["EFFECT", "LAST", "RARE_LAST", "level", "slower"]
 
 LAST: Final = 32
-RARE_LAST: Final = 16
+RARE_LAST: Final = 12
 EFFECT: Final = 0.3
 SPREADS: Final = 2.0 * 1.4826
 TAIL_FACTOR: Final = 1.5
@@ -42,7 +42,7 @@ def level(y: NDArray[np.float64]) -> float:
 
 
 def slower(y: NDArray[np.float64], usual: float, tail: float, *, rare: bool = False) -> float:
-    """The ratio; y float64 [LAST or more], log2 of seconds, oldest first; usual and tail in log2.
+    """The ratio; y float64 [RARE_LAST or more], log2 of seconds, oldest first; usual and tail in log2.
 
     rare: each reading stands for many steps.
     """

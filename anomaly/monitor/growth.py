@@ -35,8 +35,8 @@ LONG_EFFECT = 1.5
 _TOP, _LONG_TOP, _FELL, _LARGEST = "growth.top", "growth.long_top", "growth.fell", "growth.largest"
 LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
-FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, 8
-"""log2: the last readings all a hundred times anything up to eight readings ago. Where readings are rare."""
+FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, (8, 32)
+"""log2: the last readings all a hundred times anything up to so many readings ago. Where readings are rare."""
 UNSETTLED = 50
 """Steps of the run at which a gap must be twice as large."""
 OWN_DATA_CAUTION = 1.75
@@ -64,7 +64,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment, steps: float) -> li
     for kind, ratio, readings in (
         ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
-        ("gradient_explosion", _far_beyond(history) if told and steps >= SPARSE_STEPS else 0.0, FAR_BEFORE),
+        ("gradient_explosion", _far_beyond(history) if told and steps >= SPARSE_STEPS else 0.0, FAR_BEFORE[0]),
     ):
         if ratio < WORTH_A_LOOK:
             continue
@@ -108,10 +108,10 @@ def _far_beyond(history: History) -> float:
     """The ratio for the total norm far beyond all there was, over few readings that each stand for many steps."""
     norm = history.of("grad_norm_total")
     norm = norm[np.isfinite(norm) & (norm > 0)]
-    before, last = norm[:-FAR_BEFORE], norm[-FAR_READINGS:]
-    if len(before) < FAR_BEFORE:
+    known = [norm[:-ago] for ago in FAR_BEFORE if len(norm) >= ago + FAR_BEFORE[0]]
+    if not known:
         return 0.0
-    beyond = math.log2(float(last.min()) / float(before.max()))
+    beyond = max(math.log2(float(norm[-FAR_READINGS:].min()) / float(before.max())) for before in known)
     return beyond / FAR * (LEARNING if beyond >= FAR and _learns(history) else 1.0)
 
 

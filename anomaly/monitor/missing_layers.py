@@ -3,13 +3,14 @@
 An interval is how many readings of the run there are to one that all the layer's series learn of, on the average, or
 for how long the layer was ever absent, if that is more.
 
-Looked for every 24 readings, not in every record: whether a layer reported since is read from how many readings the
-slab has learned of its series. That misses what is measured and not learned (exact zeros, values that are not finite,
-an alarm that lasts), so a layer found absent is a *suspect* first, and every message is then searched for it, once
-more for as long as it was ever absent. Only a layer with no measured value in all of that is missed.
+Looked for every 24 readings (8 where they are rare), not in every record: whether a layer reported since is read from
+how many readings the slab has learned of its series. That misses what is measured and not learned (exact zeros, values
+that are not finite, an alarm that lasts), so a layer found absent is a *suspect* first, and every message is then
+searched for it, once more for as long as it was ever absent. Only a layer with no measured value in all of that is
+missed.
 
 Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 144 steps,
-and 48 readings); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
+and two looks); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
 leaving at once, which is another way of logging. A missed layer is told of once, and again after it has been back for
 as long.
 """
@@ -27,13 +28,15 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, Placement
 from anomaly.monitor.state import RunState
 from anomaly.records import NOT_MEASURED_BITS, StepMessage
+from detectors.slab import SPARSE_STEPS
 
-LOOK_READINGS = 24
+LOOK_READINGS, RARE_READINGS = 24, 8
+"""From one look to the next; where readings stand for many steps."""
 INTERVALS = 10
 KNOWN_STEPS = 144.0
 """A layer that was there for so long is expected to stay; some are logged densely for a start only."""
-KNOWN_READINGS = 2 * LOOK_READINGS
-"""The least of that, where readings stand for many steps."""
+LOOKS = 2
+"""For so many it must have been there at the least, and be away."""
 
 
 def missing_layers(
@@ -48,17 +51,18 @@ def missing_layers(
         _search(looks, state, message, placement)
     if state.readings < looks.due:
         return []
-    passed = state.readings - looks.due + LOOK_READINGS
-    looks.due = state.readings + LOOK_READINGS
+    look = RARE_READINGS if steps >= SPARSE_STEPS else LOOK_READINGS
+    passed = state.readings - looks.due + look
+    looks.due = state.readings + look
     if len(looks.learned) != len(state.table.layers):
         looks.grow(len(state.table.layers))
         return []
     if _all_there(looks, state, passed):
         return []
     declared = None if message.layout is not None else _layers_of(state, placement)
-    known = looks.seen >= max(KNOWN_STEPS / max(steps, 1.0), KNOWN_READINGS)
-    limit = _limit(looks, state)
-    missed = _missed(looks, state.readings, known, limit, declared)
+    known = looks.seen >= max(KNOWN_STEPS / max(steps, 1.0), LOOKS * look)
+    limit = _limit(looks, state, look)
+    missed = _missed(looks, state.readings, known, limit, limit - look, declared)
     alarms = [_alarm(state, missed, limit, moment)] if missed else []
     looks.seen[missed] = 0
     return alarms
@@ -79,12 +83,12 @@ def _all_there(looks: LayerLooks, state: RunState, passed: int) -> bool:
     return False
 
 
-def _limit(looks: LayerLooks, state: RunState) -> NDArray[np.int64]:
-    """For how many readings in a row each layer may be absent; for the last of them it is a suspect."""
+def _limit(looks: LayerLooks, state: RunState, look: int) -> NDArray[np.int64]:
+    """For how many readings in a row each layer may be absent."""
     series = np.bincount(state.table.slot_layer + 1, minlength=len(looks.learned) + 1)[1:]
-    interval = np.minimum(looks.seen * series / np.maximum(looks.learned, 1.0), LOOK_READINGS)
+    interval = np.minimum(looks.seen * series / np.maximum(looks.learned, 1.0), look)
     longest = np.maximum(looks.longest, np.ceil(interval)).astype(np.int64)
-    limit: NDArray[np.int64] = np.maximum(INTERVALS * longest, 2 * LOOK_READINGS)
+    limit: NDArray[np.int64] = np.maximum(INTERVALS * longest, LOOKS * look)
     return limit
 
 
@@ -93,10 +97,11 @@ def _missed(
     reading: int,
     known: NDArray[np.bool_],
     limit: NDArray[np.int64],
+    suspicious: NDArray[np.int64],
     declared: NDArray[np.bool_] | None,
 ) -> list[int]:
     """Of the known layers those that are missed for certain by now. Others become suspects, or are let go."""
-    gone = known & (looks.absent >= limit - LOOK_READINGS)
+    gone = known & (looks.absent >= suspicious)
     if not gone.any():
         looks.suspects = {}
         return []

@@ -11,7 +11,7 @@ from anomaly.monitor.context import caution
 from anomaly.monitor.history import PIECE, History
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from detectors.pace import EFFECT, LAST, level, slower
+from detectors.pace import EFFECT, LAST, RARE_LAST, level, slower
 from detectors.slab import SPARSE_STEPS
 
 LASTING_READINGS = 16
@@ -32,7 +32,8 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     """The seconds of the last steps against the usual ones; learns them. A reading stands for so many `steps`."""
     history, known = state.history, state.history.known
     seconds = history.seconds[np.isfinite(history.seconds) & (history.seconds > 0)]
-    if len(seconds) < LAST:
+    rare = steps >= SPARSE_STEPS
+    if len(seconds) < (RARE_LAST if rare else LAST):
         return []
     y = np.log2(seconds.astype(np.float64))
     now = level(y)
@@ -41,7 +42,6 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
         _settle(known)
         return []
     usual = known[_USUAL]
-    rare = steps >= SPARSE_STEPS
     ratio = slower(y, usual, known.get(_TAIL, 0.0), rare=rare) * state.slab.levels.gain("pace", "seconds")
     ratio /= caution(state)
     if ratio < 1:

@@ -50,4 +50,4 @@ def test_steps_logged_one_in_ten_that_take_twice_as_long_are_told_of_within_32_r
     records = [record for record in training(range(1000), every) if record["step"] % 10 == 0]
     (incident,) = serious(transitions_of(records))
     assert incident.kind == "throughput_drop"
-    assert 680 + 160 <= incident.step <= 680 + 320
+    assert 680 + 120 <= incident.step <= 680 + 240
