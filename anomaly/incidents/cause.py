@@ -7,9 +7,12 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment, OpenIncident
 from anomaly.incidents.origin import EXACT_KINDS
 from anomaly.incidents.transition import Severity
+from anomaly.records import MILLIONTHS
 
 SAME_CAUSE_READINGS = 100
-"""What begins within this many readings of an incident belongs to it, and may still be its cause."""
+"""What begins within this many readings of an incident belongs to it, and may still be its cause; …"""
+SAME_CAUSE_STEPS, RARE_READINGS = 200, 30
+"""… and within so many steps, where each reading stands for some, or so few readings."""
 QUIET_READINGS = 25
 """What is new after this many readings without evidence is another matter."""
 
@@ -24,7 +27,7 @@ def belongs(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
         return False
     if alarm.severity is Severity.INFO or incident.severity is Severity.INFO:
         return True
-    if _began(incident, alarm, moment) <= SAME_CAUSE_READINGS:
+    if _began_with(incident, alarm, moment):
         return True
     if incident.finding_of(alarm.kind) is not None and _near(incident, alarm):
         return True
@@ -50,6 +53,15 @@ def _began(incident: OpenIncident, alarm: Alarm, moment: Moment) -> float:
     if readings <= SAME_CAUSE_READINGS or steps <= 0:
         return readings
     return readings * (alarm.first_step - incident.opened_step) / steps
+
+
+def _began_with(incident: OpenIncident, alarm: Alarm, moment: Moment) -> bool:
+    """Whether the alarm's onset is soon enough after the incident's first reading."""
+    began = _began(incident, alarm, moment)
+    if began <= RARE_READINGS:
+        return True
+    steps_each = (moment.step - incident.opened_step) / max(moment.reading - incident.first_reading, 1)
+    return began <= SAME_CAUSE_READINGS and began * steps_each <= SAME_CAUSE_STEPS * MILLIONTHS
 
 
 def _near(incident: OpenIncident, alarm: Alarm) -> bool:
