@@ -52,8 +52,10 @@ CLIPPED = 0.7
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
-BEGINNING, BEGINNING_READINGS = 0.2, 20
+BEGINNING, BEGINNING_READINGS = 0.33, 20
 """Of what a quarter of the layers have more of: biases, and whatever else begins at 0, in their first readings."""
+SAME_UPDATES = 1.75
+"""Times what a layer's updates were: less is no more than their noise."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
 OF_UNKNOWN_UNIT = ("series_shift", "rl_reward")
 OF_POLICIES = ("rl_kl", "rl_entropy")
@@ -148,6 +150,8 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
             return False
         loss = state.slab.describe(slot)
         return not other_data_explain(state, loss.value, loss.expected)
+    if kind == "update_ratio_high" and _are_smaller_weights(state, slot):
+        return False
     if kind == "weight_blowup" and _is_beginning(state, slot):
         return False
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
@@ -156,6 +160,12 @@ def _matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) -
         return True
     reading = state.slab.describe(slot)
     return abs(reading.value - reading.expected) >= least_change
+
+
+def _are_smaller_weights(state: RunState, slot: int) -> bool:
+    """Whether a layer's updates are about what they were, of weights that are next to nothing now, as biases may be."""
+    weights = state.table.slot_of(state.table.layer_name(slot) or "", "weight_norm")
+    return weights is not None and _ratio(state, slot) * _ratio(state, weights) < SAME_UPDATES
 
 
 def _is_beginning(state: RunState, slot: int) -> bool:

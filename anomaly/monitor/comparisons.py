@@ -41,6 +41,8 @@ LEAST_WAIT = 0.1
 STRAGGLER_RATIO = 2.0
 """A rank that was never anything else is a straggler from this ratio to its peers' median on."""
 STRAGGLER_IN_A_ROW = 5
+PAIR_CAUTION = 1.3
+"""Of two ranks nobody knows how wild they are just now."""
 YOUNG, YOUNG_FROM = 20.0, 8.0
 """Readings, as in the slab's evidence."""
 WILDER = 1.2
@@ -133,7 +135,8 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
 
     As in every chart, more is asked for while the run is young: how wild a few samples a rank are shows in time.
     """
-    out = (np.abs(judged.verdict.ratio) >= _least(judged)) & (judged.columns.compared == compared)
+    least = _least(judged) * (PAIR_CAUTION if len(judged.numbers) == 2 else 1.0)
+    out = (np.abs(judged.verdict.ratio) >= least) & (judged.columns.compared == compared)
     return _alarm(judged, _KINDS[compared], out)
 
 

@@ -116,24 +116,25 @@ def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) 
 
     The first and the last of layers that are but numbered take and give something else than the others, so their sizes
     are others, too. Gradients are largest where they come from. Where one word and a number is all that any name says
-    (`layer_17`), the first two may be embeddings.
+    (`layer_17`), the first two may be embeddings, and gradients are those of convolutions and of normalisations.
     """
     off: dict[int, float] = {}
     for name, members in families.items():
-        if len(members) < SIBLINGS:
+        nameless = len(families) == 1 and name.endswith("#")
+        if len(members) < SIBLINGS or (nameless and signal == "grad_norm"):
             continue
         last, few = len(members) - 1, name.endswith("#") and len(members) < ROW
-        ends = _ends_of(name, len(families) == 1, last, signal)
+        ends = _ends_of(name, nameless, last, signal)
         found = outlying(level[members].astype(np.float64), LEAST_OFF_IN_A_ROW if few else LEAST_OFF)
         off |= {int(members[at]): away for at, away in found.items() if at not in ends}
     return off
 
 
-def _ends_of(name: str, is_only: bool, last: int, signal: str) -> tuple[int, ...]:
-    """Which of a family's `last` + 1 layers are no like of the others; `is_only`: all layers are of it."""
+def _ends_of(name: str, nameless: bool, last: int, signal: str) -> tuple[int, ...]:
+    """Which of a family's `last` + 1 layers are no like of the others; `nameless`: no name says what a layer is."""
     if name.replace("/", ".").rpartition(".")[2] == "#":
         return 0, last
-    if is_only and name.endswith("#"):
+    if nameless:
         return 0, 1, last
     return (last,) if signal == "grad_norm" else ()
 

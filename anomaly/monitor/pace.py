@@ -21,7 +21,7 @@ LEARNED_READINGS = 320
 FOLLOWED = 0.1
 """Of the way to a level that is a little higher, per look."""
 TAIL_KEPT = 0.98
-LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 2.5
+LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 2.0
 """Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
 many standard errors that must be."""
 STRAGGLER = "straggler"
