@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
-from anomaly.monitor.kin import family_of, last_of_no_row
+from anomaly.monitor.kin import beside, family_of, last_of_no_row
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -86,8 +86,8 @@ def _families_of(table: SeriesTable, signal: str) -> _Families:
 def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -> dict[int, float]:
     """As `_off_siblings`, for two or three siblings: their weights, which are what somebody made them.
 
-    Layers in a row have shapes of their own and may differ more than parts of blocks; where the last of them gives the
-    output, which may be a single number, it is no like of the others at all.
+    Layers in a row have shapes of their own and may differ more than parts of blocks, if their outputs do not; where
+    the last of them gives the output, which may be a single number, it is no like of the others at all.
     """
     off = {}
     in_no_row = last_of_no_row(state.table.layers)
@@ -100,15 +100,35 @@ def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -
             members = np.delete(members, np.argmax(of_layers))
         if len(members) < 2:
             continue
-        levels = level[members].tolist()
-        for at, slot in enumerate(members.tolist()):
-            others = levels[:at] + levels[at + 1 :]
-            away = levels[at] - sum(others) / len(others)
-            least = LEAST_OFF_IN_A_ROW if in_a_row else LEAST_OFF
-            apart = SPREADS * (max(others) - min(others))
-            if abs(away) > max(least, apart):
+        for slot, away in zip(members.tolist(), _away(level[members]), strict=True):
+            least = (
+                LEAST_OFF_IN_A_ROW
+                if in_a_row and not _puts_out_as_much(state, members, slot, away)
+                else LEAST_OFF
+            )
+            if abs(away) > least:
                 off[slot] = away
     return off
+
+
+def _away(levels: NDArray[np.float32]) -> list[float]:
+    """How far each of two or three levels is from the others' mean, log2; 0 if that is no more than they differ."""
+    found = []
+    for at, own in enumerate(levels.tolist()):
+        others = np.delete(levels, at)
+        away = own - float(others.mean())
+        found.append(away if abs(away) > SPREADS * float(np.ptp(others)) else 0.0)
+    return found
+
+
+def _puts_out_as_much(state: RunState, members: NDArray[np.intp], slot: int, away: float) -> bool:
+    """Whether the layer's output is off the other members' as its weights are, to the same side; the first has none."""
+    outputs = beside(state.table, members, "act_rms")
+    if not state.table.slot_layer[slot] or np.any(outputs < 0):
+        return False
+    levels = state.slab.known(Row.LEVEL, outputs, 1)
+    put_out = _away(levels)[members.tolist().index(slot)] if np.isfinite(levels).all() else 0.0
+    return bool(put_out * np.sign(away) > LEAST_OFF)
 
 
 def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) -> dict[int, float]:

@@ -64,7 +64,11 @@ def growth_alarms(state: RunState, new: int, moment: Moment, steps: float) -> li
     for kind, ratio, readings in (
         ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
-        ("gradient_explosion", _far_beyond(history) if told and steps >= SPARSE_STEPS else 0.0, FAR_BEFORE[0]),
+        (
+            "gradient_explosion",
+            _far_beyond(history) if told and steps >= SPARSE_STEPS else 0.0,
+            FAR_BEFORE[0],
+        ),
     ):
         if ratio < WORTH_A_LOOK:
             continue

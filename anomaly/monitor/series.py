@@ -135,8 +135,10 @@ class SeriesTable:
 
     @cached_property
     def learning_slots(self) -> NDArray[np.intp]:
-        """Slots that move when the run learns faster than before: all of the layers, but what share of their gradients is
-        0, and the whole gradient's norm."""
+        """Slots that move when the run learns faster than before: the whole gradient's norm, and all of the layers.
+
+        But not what share of a gradient is 0.
+        """
         total = self.model_slots.get("grad_norm_total")
         layers = np.flatnonzero(self.slot_layer != WHOLE_MODEL)
         layers = np.setdiff1d(layers, self.slots_of(("grad_zero_frac",)))
