@@ -29,10 +29,10 @@ Own tails: tail is the largest m / c seen, shift_tail the largest departure of t
 which are to fall, of those upwards, and of what never alarms upwards, of those downwards.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
 |innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
-at most 300 readings (20 where a loss falls), 1.5 n, and n age / 150; then the fast mean is the level (a series that
-has always drifted is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the reference
-again at the fast mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within 100
-readings.
+at most 300 readings (20 where a loss falls), 1.5 n, and n (age steps + 8) / 150; then the fast mean is the level (a
+series that has always drifted is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the
+reference again at the fast mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within
+100 readings.  Where a reading stands for many steps, `evidence` is less by what they add to its budget (levels.py).
 
 Knobs: profiles.py (per kind), levels.py (slots, budget, tails: design, h, gains), `evidence` (2: twice as much).
 False alarms: none or one in 2,000 steps of 1,000 slots for 24 of 28 simulated healthy families; the other four

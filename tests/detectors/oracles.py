@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from detectors.levels import shift_level, spike_level
+from detectors.levels import BUDGET, shift_level, spike_level
 from detectors.profiles import Profile, Transform
 
 DEVIATION = 1.2533141
@@ -37,7 +37,7 @@ class SeriesOracle:
     """One slot of a slab, in double precision: the formula of kernel.py's docstring, line by line."""
 
     def __init__(self, profile: Profile, slots: int, budget: float) -> None:
-        self.p, self.linear = profile, profile.transform is Transform.LINEAR
+        self.p, self.linear, self.slots = profile, profile.transform is Transform.LINEAR, slots
         self.design = 0.65 * spike_level(slots, budget) * profile.caution if profile.spikes else 1e30
         self.h = shift_level(slots, budget, profile.slack) * profile.caution
         self.n = self.level = self.slope = self.scale = self.fast = self.echo = 0.0
@@ -70,6 +70,8 @@ class SeriesOracle:
             self.n, self.level, self.fast = 1.0, y, y
             self.scale = self.p.prior * (abs(y) if self.linear else 1.0)
             return Verdict()
+        if steps >= 10.0:
+            evidence *= spike_level(self.slots, BUDGET * steps) / spike_level(self.slots, BUDGET)
         return self._judged(y, evidence, max(self.n, age), steps)
 
     def _judged(self, y: float, evidence: float, oldest: float, steps: float) -> Verdict:
@@ -79,7 +81,8 @@ class SeriesOracle:
         z = clip(innovation / deviation, 64.0)
         soft = 1.0 + 20.0 / (self.n + 8.0)
         many = steps >= 10.0 and self.p.transform is not Transform.LOGIT
-        early = 1.0 + 10000.0 / (oldest * (steps if many else 1.0) + 8.0) ** 2
+        lived = oldest * (steps if many else 1.0) + 8.0
+        early = 1.0 + 10000.0 / lived**2
         r = max(0.0, min(1.0, self.echo))
         r *= 1.5708 - r * r * (0.6460 - 0.0752 * r * r)
         r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
@@ -125,7 +128,7 @@ class SeriesOracle:
             math.copysign(shift, total) * known,
             math.copysign(max(small_spike, small_shift), side),
         )
-        self._hold(verdict, total, shift_at, oldest)
+        self._hold(verdict, total, shift_at, lived)
         self._learn(y, innovation, deviation, z, min(m / soft, spike_at))
         self.pair = math.copysign(two, z)
         self.z = z
@@ -139,7 +142,7 @@ class SeriesOracle:
             return down if down < 0.0 else max(up, 0.0)
         return up if up > 0.0 else min(down, 0.0)
 
-    def _hold(self, verdict: Verdict, total: float, shift_at: float, oldest: float) -> None:
+    def _hold(self, verdict: Verdict, total: float, shift_at: float, lived: float) -> None:
         """Whether the reference is frozen: `away` from an alarm until z is back, `suspect` on a large sum.
 
         A suspicion that has lasted too long is `settled`: the level is where the series is.
@@ -154,7 +157,7 @@ class SeriesOracle:
         self.sum = total
         beyond = size >= 0.25 * self.h and self.n >= 12
         patience = 20 if self.p.ratchet and total < 0.0 else 300
-        self.suspect = beyond and self.age < min(patience, 1.5 * self.n) and self.age * 150 < self.n * oldest
+        self.suspect = beyond and self.age < min(patience, 1.5 * self.n) and self.age * 150 < self.n * lived
         self.settled = beyond and not self.suspect and not self.away
 
     def _learn(self, y: float, innovation: float, deviation: float, z: float, m: float) -> None:

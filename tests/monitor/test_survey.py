@@ -153,9 +153,13 @@ def test_a_small_head_is_no_like_of_the_one_layer_before_it() -> None:
     assert kinds(records) == []
 
 
-@pytest.mark.parametrize(("rows", "found"), [(4, []), (12, ["poor_initialisation"])])
-def test_few_layers_in_a_row_may_be_of_other_kinds(rows: int, found: list[str]) -> None:
-    layers = tuple(str(at) for at in range(rows))
+@pytest.mark.parametrize(
+    ("stem", "rows", "found"), [("stem", 4, []), ("stem", 12, ["poor_initialisation"]), ("12", 12, [])]
+)
+def test_few_layers_in_a_row_or_those_without_names_may_be_of_other_kinds(
+    stem: str, rows: int, found: list[str]
+) -> None:
+    layers = (stem, *(str(at) for at in range(rows)))
     records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
     for record in records:
         record["layers"]["2"]["grad_norm"] /= 6  # as a normalisation's among linear layers
