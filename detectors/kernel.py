@@ -28,7 +28,8 @@ and no alarm by itself.
 Own tails: tail is the largest m / c seen, shift_tail the largest departure of the excursions that ended; of losses,
 which are to fall, of those upwards, and of what never alarms upwards, of those downwards.
 level, slope: a least-squares line over the first readings, then fading memory, the slope by 3 % a reading; scale: mean
-|innovation|, clipped, from a prior worth 4 readings.  The reference is not learned while the sum is beyond h / 4, for
+|innovation|, clipped, from a prior worth 4 readings (LINEAR, which may begin at 0 and so without one, is not clipped
+while it is young and stands at its floor).  The reference is not learned while the sum is beyond h / 4, for
 at most 300 readings (20 where a loss falls), 1.5 n, and n (age steps + 8) / 150; then the fast mean is the level (a
 series that has always drifted is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the
 reference again at the fast mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within
@@ -241,12 +242,13 @@ def judge_tile(
             least(slope * _DAMPED + slope_gain * clipped, knobs[_K_TOP + i]) if learn else slope * _SLOPE_KEPT
         )
         scale = knobs[_K_PRIOR + i] * (abs(y) if linear else _ONE) if fresh else state[_SCALE + i]
+        counted = (_SCALE_CLIP if grown else _EARLY_CLIP) * deviation
+        counted = _LINEAR_BOUND if linear & (not grown) & (scale <= knobs[_K_FLOOR + i] * unit) else counted
         new_scale = (
             scale
             if fresh
             else scale
-            + most(knobs[_K_SCALE_RATE + i], _TWO * recent)
-            * (least(abs(innovation), (_SCALE_CLIP if grown else _EARLY_CLIP) * deviation) - scale)
+            + most(knobs[_K_SCALE_RATE + i], _TWO * recent) * (least(abs(innovation), counted) - scale)
         )
         same = _ONE if z * previous > _ZERO else (-_ONE if z * previous < _ZERO else _ZERO)
         new_echo = old_echo + most(_ECHO_RATE, recent) * (same - old_echo)

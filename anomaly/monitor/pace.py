@@ -47,13 +47,9 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if ratio < 1:
         _learn(known, now, usual)
         return []
-    if _SINCE not in known and _averages_more(history, usual):
-        known[_USUAL] = now
-        _settle(known)
-        return []
     since = known.setdefault(_SINCE, float(history.taken))
     lasts = history.taken - since
-    if lasts >= LEARNED_READINGS:
+    if lasts >= LEARNED_READINGS or _averages_more(history, usual):
         known[_USUAL] = now
         _settle(known)
         return []

@@ -175,11 +175,12 @@ class SeriesOracle:
             self.level += self.slope
             self.slope *= 0.95
             return
-        clipped = clip(innovation, 4.0 * deviation)
+        level, clipped = self.level, clip(innovation, 4.0 * deviation)
         self.level += self.slope + max(p.level_rate, 2 * (2 * n + 1) / ((n + 1) * (n + 2))) * clipped
         self.slope = 0.97 * self.slope + max(p.slope_rate, 6.0 / (n + 8.0) ** 2) * clipped
         self.slope = min(self.slope, 0.0) if p.ratchet else self.slope
-        size = min(abs(innovation), (2.5 if n >= 20 else 4.0) * deviation)
+        unitless = self.linear and n < 20 and self.scale <= p.floor * abs(level)
+        size = abs(innovation) if unitless else min(abs(innovation), (2.5 if n >= 20 else 4.0) * deviation)
         self.scale += max(p.scale_rate, 2.0 / (n + 8.0)) * (size - self.scale)
         same = (z * self.z > 0.0) - (z * self.z < 0.0)
         self.echo += max(0.002, 1.0 / (n + 8.0)) * (same - self.echo)
