@@ -20,13 +20,13 @@ CREEP = 1.15
 """Times the settled rate: above it a rate that rises on and on leaves its schedule."""
 CREEP_READINGS = 16
 SMOOTH_READINGS = 12
-"""A rate that changed a little with each of so many readings follows a smooth schedule, in which nothing drops."""
+"""A rate that fell a little with each of so many readings is in a decay."""
 SMOOTH_STEP = 1.2
 FALL = 15.0
-"""At once; a step decay is by ten."""
-DROP = 2.5
-"""Out of a smooth schedule, downwards or upwards."""
-DROP_READINGS = 4
+"""At once: a step decay is by ten, and may come in the middle of another."""
+RISE = 2.5
+"""Out of a decay."""
+RISE_READINGS = 4
 RISE_BACK = 1.2
 BELOW_PEAK = 0.9
 """Of the settled rate: a warm restart returns to that, or comes at the end of a decay."""
@@ -46,7 +46,7 @@ def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     history = state.history
     count, least, most, rising, last = steps_of(history.of("lr"))
     creeps = rising >= CREEP_READINGS - 1 and last >= CREEP * (state.context.settled_lr or math.inf)
-    jumps = least < 1 / DROP or most > DROP
+    jumps = least < 1 / FALL or most > RISE
     if count < CREEP_READINGS or not (creeps or jumps or state.context.declared):
         return []
     lr = history.of("lr").astype(np.float64)
@@ -79,7 +79,7 @@ def _creep(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -
 
 
 def _drop(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -> _Found | None:
-    """A smooth decay falls at once, and goes on from there. A step decay is level before it falls, a re-warm rises."""
+    """It falls at once by more than any step decay does, and goes on from there; a re-warm rises."""
     steps_of = lr[1:] / lr[:-1]
     for at in np.flatnonzero(steps_of < 1 / FALL).tolist():
         if (
@@ -87,13 +87,6 @@ def _drop(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) ->
             and steps[at + 1] - steps[at] < SPARSE_STEPS * MILLIONTHS
             and lr[-1] < RISE_BACK * lr[at + 1]
         ):
-            return at + 1, float(lr[at])
-    for at in np.flatnonzero(steps_of < 1 / DROP).tolist():
-        before, after = steps_of[max(0, at - SMOOTH_READINGS) : at], steps_of[at + 1 :]
-        if len(before) < SMOOTH_READINGS or len(after) < DROP_READINGS:
-            continue
-        smooth = np.all((before != 1) & (before > 1 / SMOOTH_STEP) & (before < SMOOTH_STEP))
-        if smooth and np.all(after < SMOOTH_STEP) and lr[-1] < RISE_BACK * lr[at + 1]:
             return at + 1, float(lr[at])
     return None
 
@@ -103,9 +96,9 @@ def _rise(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) ->
     peak = state.context.settled_lr
     if peak is None or np.any(np.diff(steps) <= 0):
         return None
-    for at in np.flatnonzero(lr[1:] > DROP * lr[:-1]).tolist():
+    for at in np.flatnonzero(lr[1:] > RISE * lr[:-1]).tolist():
         before, after = lr[max(0, at - SMOOTH_READINGS) : at + 1], lr[at + 1 :]
-        if len(before) <= SMOOTH_READINGS or len(after) <= DROP_READINGS:
+        if len(before) <= SMOOTH_READINGS or len(after) <= RISE_READINGS:
             continue
         falls = -np.diff(before)
         decays = falls.min() > EVEN * falls.max() and before[0] < SMOOTH_STEP**SMOOTH_READINGS * before[-1]

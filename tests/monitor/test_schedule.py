@@ -32,10 +32,15 @@ def test_a_learning_rate_that_creeps_up_after_its_warm_up_is_found_within_forty_
     assert 214 <= found[0][1] <= 235
 
 
-def test_a_rate_that_falls_out_of_a_smooth_decay_is_off_its_schedule() -> None:
-    found = kinds(with_lr(lambda step: cosine(step) / (4 if step >= 300 else 1), range(400)))
+def test_a_rate_that_falls_out_of_a_smooth_decay_by_more_than_a_step_decay_is_off_its_schedule() -> None:
+    found = kinds(with_lr(lambda step: cosine(step) / (30 if step >= 300 else 1), range(400)))
     assert [kind for kind, _ in found] == ["lr_schedule"]
     assert 300 <= found[0][1] <= 325
+
+
+@pytest.mark.parametrize("times", [3, 10])
+def test_a_rate_may_be_lowered_in_the_middle_of_a_decay(times: float) -> None:
+    assert kinds(with_lr(lambda step: cosine(step) / (times if step >= 300 else 1), range(400))) == []
 
 
 @pytest.mark.parametrize("start", [420, 450])
