@@ -153,3 +153,19 @@ def test_the_level_grows_with_what_is_watched_and_falls_with_the_budget() -> Non
     for fewer, more in itertools.pairwise((2, 20, 2000, 200_000)):
         assert peer_levels(fewer, 1.0) < peer_levels(more, 1.0)
         assert peer_levels(more, 1.0) > peer_levels(more, 100.0)
+
+
+@pytest.mark.parametrize("ranks", [4, 8])
+def test_ranks_that_all_become_wilder_say_next_to_nothing_and_one_that_leaves_them_is_found_then(
+    ranks: int,
+) -> None:
+    wilder = np.geomspace(0.05, 1.0, 120).repeat([AT - 20, *[1] * 118, STEPS - AT + 20 - 118])
+    false = 0
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 1, (STEPS, ranks, COLUMNS))
+        y = readings(ranks, 0.05, seed=seed) + noise * wilder[:, None, None]
+        false += first_alarm(verdicts(y)) is not None
+        y[-20:, 1, 2] += 8.0
+        out = np.abs(verdicts(y)[-1].ratio[:, 2]) >= 1
+        assert np.flatnonzero(out).tolist() == [1]
+    assert false <= 1

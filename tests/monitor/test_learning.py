@@ -97,3 +97,15 @@ def test_updates_that_clipping_makes_smaller_are_explained_though_a_step_is_clip
 
     found = {each.kind for each in serious(transitions_of(training(range(400), smaller)))}
     assert ("update_ratio_low" in found or "loss_plateau" in found) != clipped
+
+
+def test_a_gradient_that_empties_is_no_learning_though_the_loss_falls() -> None:
+    def empty(step: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([7, step])
+        record["loss"] = (1 + 3 * 0.995**step) * float(np.exp(0.02 * noise.standard_normal()))
+        for name, of_layer in record["layers"].items():
+            emptied = min(max(step - 200, 0) / 60, 1.0) if name == "h.1" else 0.0
+            of_layer["grad_zero_frac"] = float(noise.normal(0.08, 0.002)) + 0.8 * emptied
+
+    (incident,) = serious(transitions_of(training(range(300), empty)))
+    assert (incident.kind, incident.layer) == ("underflow", "h.1")

@@ -75,3 +75,16 @@ def test_nor_has_one_that_goes_by_steps_or_a_walk() -> None:
         step = record["step"]
         record |= {"stage": float(step // 170), "batch": 2.0 ** (step // 300), "walk": 0.1 * float(each)}
     assert kinds(records) == []
+
+
+def test_an_accuracy_of_few_samples_that_begins_at_0_is_quiet_and_is_found_when_it_collapses() -> None:
+    def run(collapses: bool) -> list[dict[str, Any]]:
+        records, random = model_only(falling, range(400)), np.random.default_rng(4)
+        for record in records:
+            step = record["step"]
+            likely = 0.02 if collapses and step >= 300 else 0.1 + 0.7 * (1 - 0.98**step)
+            record["accuracy"] = float(random.binomial(8, likely)) / 8 if step else 0.0
+        return records
+
+    assert kinds(run(collapses=False)) == []
+    assert [kind for kind, _ in kinds(run(collapses=True))] == ["series_shift"]

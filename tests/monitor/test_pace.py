@@ -51,3 +51,19 @@ def test_steps_logged_one_in_ten_that_take_twice_as_long_are_told_of_within_32_r
     (incident,) = serious(transitions_of(records))
     assert incident.kind == "throughput_drop"
     assert 680 + 120 <= incident.step <= 680 + 240
+
+
+@pytest.mark.parametrize(
+    ("smaller", "falls", "found"),
+    [(0.7, 0.0, []), (1.0, 0.0, ["throughput_drop"]), (1.0, 0.006, ["throughput_drop"])],
+)
+def test_steps_twice_as_long_whose_gradients_are_the_mean_of_more_samples_are_none(
+    smaller: float, falls: float, found: list[str]
+) -> None:
+    slower = slow(150, 2.0)
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        slower(step, record)
+        record["grad_norm_total"] *= (smaller if step >= 150 else 1.0) * float(np.exp(-falls * step))
+
+    assert [each.kind for each in serious(transitions_of(training(range(300), change)))] == found

@@ -43,3 +43,23 @@ def test_a_level_that_moves_in_a_short_log_is_found_once_the_runs_start_is_over(
     moved = kinds(log(10, range(40, 100), factor=8.0, readings=100))
     assert [kind for kind, _ in moved] == ["gradient_spike"]
     assert not kinds(log(1, range(40, 60), factor=8.0))
+
+
+@pytest.mark.parametrize(("every", "apart", "incidents"), [(1, 60, 1), (5, 60, 2), (10, 60, 2)])
+def test_a_second_fault_after_200_steps_is_an_incident_of_its_own_however_few_readings_that_are(
+    every: int, apart: int, incidents: int
+) -> None:
+    records = log(every, range(100, 260), readings=260)
+    noise = np.random.default_rng(8).normal(0.0, 0.05, len(records))
+    for at, (record, each) in enumerate(zip(records, noise.tolist(), strict=True)):
+        size = 30.0 if at >= 100 + apart else 1.0
+        record["layers"] = {
+            name: {
+                "weight_norm": 5.0 + 0.01 * each,
+                "act_rms": float(np.exp(each)) * (size if name == "b.1" else 1.0),
+            }
+            for name in ("a.1", "b.1", "c.1", "d.1")
+        }
+        record["loss"] *= 0.999**at
+    found = kinds(records)
+    assert len(found) == incidents, found

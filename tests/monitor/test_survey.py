@@ -217,3 +217,62 @@ def test_gradients_that_grow_while_the_loss_falls_must_grow_twice_as_far(falls: 
 
     told = transitions_of(training(range(400), leaving))
     assert ("gradient_explosion" in {each.kind for each in told}) is not falls
+
+
+@pytest.mark.parametrize("name", ["h.{}", "params/h_{}"])
+@pytest.mark.parametrize(("puts_out", "found"), [(True, ["poor_initialisation"]), (False, [])])
+def test_one_of_three_blocks_with_six_times_the_weights_is_off_if_it_puts_out_as_much_more(
+    name: str, puts_out: bool, found: list[str]
+) -> None:
+    layers = ("embed", *(name.format(at) for at in range(3)), "norm", "head")
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    for record in records:
+        record["layers"][layers[1]]["weight_norm"] *= 6
+        record["layers"][layers[1]]["act_rms"] *= 8 if puts_out else 1
+    assert [kind for kind, _ in kinds(records)] == found
+
+
+@pytest.mark.parametrize(("reached", "found"), [(0.6, []), (30.0, ["weight_blowup"])])
+def test_weights_that_begin_at_nothing_may_grow_a_thousandfold_not_beyond_the_others(
+    reached: float, found: list[str]
+) -> None:
+    def grow(step: int, record: dict[str, Any]) -> None:
+        record["layers"]["h.1"]["weight_norm"] = 2e-4 + reached * min(step / 400, 1.0)
+
+    assert [kind for kind, _ in kinds(training(range(0, 800, 50), grow))] == found
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_updates_that_are_large_only_beside_weights_next_to_nothing_are_none(shrinks: bool) -> None:
+    def through_zero(step: int, record: dict[str, Any]) -> None:
+        of_layer = record["layers"]["h.1"]
+        share = max(min(abs(step - 150) / 8, 1.0), 0.01)
+        of_layer["weight_norm"] *= share if shrinks else 1.0
+        of_layer["update_ratio"] /= share
+
+    found = [kind for kind, _ in kinds(training(range(156), through_zero))]
+    assert ("update_ratio_high" in found) != shrinks
+
+
+@pytest.mark.parametrize(("rose", "every"), [(False, 10), (True, 1), (True, 10)])
+def test_a_scale_that_has_settled_or_risen_may_collapse_in_a_log_of_few_readings(
+    rose: bool, every: int
+) -> None:
+    def scaled(step: int, record: dict[str, Any]) -> None:
+        reading = step // every
+        lost = max(0, reading - 30)
+        record["loss_scale"] = max(2.0 ** (14 + (rose and reading > 20)) / 8.0**lost, 1.0)
+        record["skipped"] = int(lost > 0)
+
+    found = kinds(training(range(0, 50 * every, every), scaled))
+    assert [kind for kind, _ in found] == ["loss_scale_collapse"]
+
+
+def test_growth_by_half_with_each_rare_reading_explodes_though_it_is_no_jump() -> None:
+    def growing(step: int, record: dict[str, Any]) -> None:
+        record["grad_norm_total"] *= 1.45 ** max(0, step // 10 - 22)
+        del record["layers"]
+
+    found = [kind for kind, _ in kinds(training(range(0, 800, 10), growing))]
+    assert found
+    assert set(found) <= {"gradient_explosion", "gradient_spike"}
