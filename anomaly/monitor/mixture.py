@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-EXPERT = "expert"
+_EXPERT = "expert"
 """How every framework names them; smaller codes say `mlp.w1.3`, beside a router."""
-_SIGNS = (EXPERT, "router", "moe")
+_SIGNS = (_EXPERT, "router", "moe")
 _NUMBERED = re.compile(r"(.*\d.*[._/])\d+((?:[._/](?:weight|bias|kernel))?)")
 """A name that ends in a number, but for its tensor's, and has another one before: of the block that it is in."""
 _MANY = 3
@@ -27,7 +27,7 @@ def parts_of(layers: Sequence[str], signals: Sequence[str]) -> NDArray[np.bool_]
 
     Those with "expert" in their names; where there are none, but a router is, those numbered within their block.
     """
-    parts = np.array([EXPERT in name.lower() for name in layers], np.bool_)
+    parts = np.array([_EXPERT in name.lower() for name in layers], np.bool_)
     if parts.any() or not is_mixture(layers, signals):
         return parts
     rows = [match.groups() if (match := _NUMBERED.fullmatch(name)) else None for name in layers]

@@ -68,9 +68,9 @@ def _averages_more(history: History, usual: float) -> bool:
     Of n times the samples in n times the time, what is noise in a gradient is smaller by the root of n: a step in
     the norm where the pace has one, beside the line that it follows anyway.
     """
-    y, norm = np.log2(history.seconds.astype(np.float64)), history.of("grad_norm_total").astype(np.float64)
-    known = np.isfinite(y) & (norm > 0)
-    y, norm = y[known], np.log2(norm[known])
+    seconds, norm = history.seconds, history.of("grad_norm_total")
+    known = np.isfinite(seconds) & (seconds > 0) & np.isfinite(norm) & (norm > 0)
+    y, norm = np.log2(seconds[known].astype(np.float64)), np.log2(norm[known].astype(np.float64))
     quick = y < usual + EFFECT / 2
     at = np.flatnonzero(quick[:-2] & quick[1:-1] & quick[2:])
     first = int(at[-1]) + 3 if len(at) else 0
