@@ -19,7 +19,7 @@ NEVER = float("inf")
 ANY_LEVEL = 1e-6
 """Of the level: some steps of float32. For series of unknown unit, whose zero says nothing: 60 °C are 333 K."""
 
-SHARE_EPS = 1e-3
+SHARE_EPS = 1e-2
 """Added to both sides of a share's odds, so that 0 and 1 are values like any other."""
 
 
@@ -28,7 +28,7 @@ class Transform(IntEnum):
 
     LINEAR        y = x; signed or generic quantities.
     LOG2          y = log2 x; positive magnitudes.  Exactly 0 is counted, not learned; below 0 is reported.
-    LOGIT         y = log2((x + 0.001) / (1 - x + 0.001)); shares of 0 to 1.
+    LOGIT         y = log2((x + 0.01) / (1 - x + 0.01)); shares of 0 to 1.
     LOG2_OVER_LR  y = log2 x - offset with offset = log2(learning rate); so a schedule moves nothing.
     """
 

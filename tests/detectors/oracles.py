@@ -30,7 +30,7 @@ def clip(value: float, bound: float) -> float:
 
 def share_odds(x: float) -> float:
     share = max(0.0, min(1.0, x))
-    return math.log2((share + 1e-3) / (1.0 - share + 1e-3))
+    return math.log2((share + 1e-2) / (1.0 - share + 1e-2))
 
 
 class SeriesOracle:
@@ -76,20 +76,20 @@ class SeriesOracle:
 
     def _judged(self, y: float, evidence: float, oldest: float, steps: float) -> Verdict:
         unit = abs(self.level) if self.linear else 1.0
-        deviation = max(self.scale, self.p.floor * unit + 1e-30) * DEVIATION
+        deviation = max(self.scale, self.p.floor * unit + 1e-20) * DEVIATION
         innovation = y - self.level - self.slope
         z = clip(innovation / deviation, 64.0)
         soft = 1.0 + 20.0 / (self.n + 8.0)
         many = steps >= 10.0 and self.p.transform is not Transform.LOGIT
-        lived = oldest * (steps if many else 1.0) + 8.0
+        lived = oldest * (steps if steps >= 10.0 else 1.0) + 8.0
         early = 1.0 + 10000.0 / lived**2
         r = max(0.0, min(1.0, self.echo))
         r *= 1.5708 - r * r * (0.6460 - 0.0752 * r * r)
         r = min(0.95, r * (1.0 + 0.4 * (1.0 - r)))
         white = (z - r * self.z) / math.sqrt(1.0 - r * r)
         slow = max(0.0, min(1.0, (self.age - 20) / 40))
-        rise = self.p.effect_up * (unit + 1e-30) * early * (1.0 + slow)
-        fall = self.p.effect_down * (unit + 1e-30) * early * (1.0 + slow)
+        rise = self.p.effect_up * (unit + 1e-20) * early * (1.0 + slow)
+        fall = self.p.effect_down * (unit + 1e-20) * early * (1.0 + slow)
         smaller = 1.0 + (1.0 / self.p.among - 1.0) * (1.0 - slow)
 
         pairs = many and self.n >= 20
