@@ -34,7 +34,7 @@ while it is young and stands at its floor).  The reference is not learned while 
 at most 300 readings (20 where a loss falls), 1.5 n, and n (age steps + 8) / 150; then the fast mean is the level (a
 series that has always drifted is followed).  Nor from an alarm until z is back; one that lasts 30 readings starts the
 reference again at the fast mean, worth 8 readings.  So a run that goes on at a new level is learned, and quiet, within
-100 readings.  Where a reading stands for many steps, `evidence` is less by what they add to its budget (levels.py).
+100 readings.
 
 Knobs: profiles.py (per kind), levels.py (slots, budget, tails: design, h, gains), `evidence` (2: twice as much).
 False alarms: none or one in 2,000 steps of 1,000 slots for 24 of 28 simulated healthy families; the other four

@@ -61,11 +61,6 @@ def shift_level(slots: int, budget: float = BUDGET, slack: float = 0.5) -> float
     return math.log(4.0 * slack * slack / _share(slots, budget)) / (2.0 * slack) - 1.166
 
 
-def rarer(slots: int, steps: float) -> float:
-    """The factor on the slab's levels where one reading stands for so many steps: they share its budget."""
-    return spike_level(slots, BUDGET * steps) / spike_level(slots)
-
-
 @dataclass(frozen=True)
 class Levels:
     """What a run is judged by: a budget in false warnings per million steps, and measured tails.

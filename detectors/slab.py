@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .constants import constants_of, design_shift
 from .gathered import cadence_of, known_of, last_of, middle_of, readings_of
-from .levels import Levels, rarer
+from .levels import Levels
 from .pads import PADS
 from .profiles import PROFILES, SHARE_EPS, Transform
 from .rows import DEVIATION, FAST_RATE, FIELDS, LANES, SUSPECT, Row
@@ -127,8 +127,6 @@ class Slab:
                 f"a record must have one value per slot: got shape {x.shape}, the slab has {self.profiles.size} "
                 "slots; grow() it or fill the missing with NOT_MEASURED"
             )
-        if steps >= SPARSE_STEPS:
-            evidence *= rarer(x.size, steps)
         self._offset, constants = offset, self._constants
         PADS.take(self, constants.patterns.size)
         flags: int

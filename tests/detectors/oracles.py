@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from detectors.levels import BUDGET, shift_level, spike_level
+from detectors.levels import shift_level, spike_level
 from detectors.profiles import Profile, Transform
 
 DEVIATION = 1.2533141
@@ -37,7 +37,7 @@ class SeriesOracle:
     """One slot of a slab, in double precision: the formula of kernel.py's docstring, line by line."""
 
     def __init__(self, profile: Profile, slots: int, budget: float) -> None:
-        self.p, self.linear, self.slots = profile, profile.transform is Transform.LINEAR, slots
+        self.p, self.linear = profile, profile.transform is Transform.LINEAR
         self.design = 0.65 * spike_level(slots, budget) * profile.caution if profile.spikes else 1e30
         self.h = shift_level(slots, budget, profile.slack) * profile.caution
         self.n = self.level = self.slope = self.scale = self.fast = self.echo = 0.0
@@ -70,8 +70,6 @@ class SeriesOracle:
             self.n, self.level, self.fast = 1.0, y, y
             self.scale = self.p.prior * (abs(y) if self.linear else 1.0)
             return Verdict()
-        if steps >= 10.0:
-            evidence *= spike_level(self.slots, BUDGET * steps) / spike_level(self.slots, BUDGET)
         return self._judged(y, evidence, max(self.n, age), steps)
 
     def _judged(self, y: float, evidence: float, oldest: float, steps: float) -> Verdict:
