@@ -9,7 +9,8 @@ Formula, per rank and column, y = log2 x (or any other scale on which peers diff
     usual  = running mean of e                       where this rank stands among its peers
     z      = clip(e / max(floor, spread), +-clip)    spread: 1.2533 * running mean of |e| over the column's ranks
                                                      * sqrt((1 + echo) / (1 - echo)), its own lag-one correlation;
-                                                     of four ranks on, 1.4826 running median over ranks of |e| if more
+                                                     for the sums of four ranks or more: or 1.4826 running median
+                                                     over ranks of |e|, if more
     up     = max(0, up + z - 1)       down = max(0, down - z - 1)
     ratio  = the larger / (level * max(1, 1.5 tail) * evidence), signed upwards           |ratio| >= 1 is an alarm
 
@@ -55,6 +56,7 @@ MANY: Final = 4
 MOST_ECHO: Final = 0.98
 _DEVIATION: Final = 1.2533
 _MEDIAN: Final = 1.4826
+_TINY: Final = 1e-30
 _LEARN_CLIP: Final = 3.0
 _HALF: Final = 0.5
 
@@ -145,11 +147,11 @@ class PeerChart:
                 e[group] *= 2.0
                 self._blame_one(e, y, pairs, group)
         scale = np.maximum(self._columns[FLOOR], self._columns[SPREAD] * self._inertia())
-        if len(ranks) >= MANY:
-            scale = np.maximum(scale, self._note_recent(apart))
         ready = compared & (pairs[LEARNED] >= WARM) & (self._columns[COUNT] >= WARM)
         z = np.where(ready, e / scale, 0.0)
-        ratio, onset = self._charted(rows, pairs, z, ready, step, budget, evidence)
+        recent = self._note_recent(apart) if len(ranks) >= MANY else scale
+        charted = z * np.minimum(scale / np.maximum(recent, _TINY), 1.0)
+        ratio, onset = self._charted(rows, pairs, charted, ready, step, budget, evidence)
         wildest, swing = self._columns[WILDEST].copy(), self._swing(middle)
         alarmed = np.abs(ratio) >= 1.0
         for group in groups:

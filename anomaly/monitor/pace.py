@@ -21,7 +21,7 @@ LEARNED_READINGS = 320
 FOLLOWED = 0.1
 """Of the way to a level that is a little higher, per look."""
 TAIL_KEPT = 0.98
-LEAST_SHARE, MOST_SHARE, SURE = 0.2, 0.8, 2.0
+LEAST_SHARE, MOST_SHARE, SURE = 0.25, 0.9, 3.0
 """Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
 many standard errors that must be."""
 STRAGGLER = "straggler"
@@ -80,8 +80,8 @@ def _averages_more(history: History, usual: float) -> bool:
     design = np.stack([np.ones(len(y)), np.linspace(-1.0, 1.0, len(y)), after], axis=1)
     fit, *_ = np.linalg.lstsq(design, norm, rcond=None)
     variance = float(np.mean((norm - design @ fit) ** 2)) * float(np.linalg.inv(design.T @ design)[2, 2])
-    fallen = -float(fit[2])
-    return LEAST_SHARE <= fallen / (level(y) - usual) <= MOST_SHARE and fallen > SURE * variance**0.5
+    fallen, rise = -float(fit[2]), float(np.median(y[first:])) - usual
+    return LEAST_SHARE * rise <= fallen <= MOST_SHARE * rise and fallen > SURE * variance**0.5
 
 
 def _is_explained(state: RunState) -> bool:

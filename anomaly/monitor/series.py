@@ -135,16 +135,14 @@ class SeriesTable:
 
     @cached_property
     def learning_slots(self) -> NDArray[np.intp]:
-        """Slots that move when the run learns faster than before: the whole gradient's norm, all of the layers, and
-        what a team reports of its own.
+        """Slots that move when the run learns faster than before: the whole gradient's norm, and all of the layers.
 
         But not what share of a gradient is 0.
         """
-        total = self.model_slots.get("grad_norm_total", -1)
-        learns = (self.slot_layer != WHOLE_MODEL) | (self.profiles == profile_index("generic"))
-        learns |= np.arange(self.slots) == total
-        learns[self.slots_of(("grad_zero_frac",))] = False
-        return np.flatnonzero(learns)
+        total = self.model_slots.get("grad_norm_total")
+        layers = np.flatnonzero(self.slot_layer != WHOLE_MODEL)
+        layers = np.setdiff1d(layers, self.slots_of(("grad_zero_frac",)))
+        return layers if total is None else np.append(layers, total)
 
     @cached_property
     def gradient_slots(self) -> NDArray[np.intp]:
