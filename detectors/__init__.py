@@ -20,7 +20,7 @@ Reading order, which is the order of the data:
     paired       evaluations that get worse; samples: a loss before and after a resume
     trends       gradients that grow by a factor or by an amount; pace: steps that became slower
     runlength    exact conditions that held too long
-    peers        ranks against each other; consensus: medians and votes
+    peers        ranks against each other (peer_state: what is known of them); consensus: medians and votes
     fences       whether a few numbers are as they are expected to be; no detector
     rounding     whether numbers were rounded before they were sent; no detector
     river_watch  any river detector on a chosen series

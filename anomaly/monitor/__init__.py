@@ -17,8 +17,8 @@ Reading order, which is the order of the data:
     judge       one record on every path
     nonfinite   the hard rule; rules: other exact rules; rounded: what rounded numbers cannot tell; context: what
                 explains a change
-    charts      the slab's verdicts as alarms; learning: what moves because the run learns; own_series: of series of
-                unknown unit; losses: the slow climb
+    charts      the slab's verdicts as alarms; matters: what is a loss to anybody; learning: what moves because the
+                run learns; own_series: of series of unknown unit; losses: the slow climb
     kin         which layers have their like; mixture: which are parts of experts; anchors: where levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,

@@ -38,8 +38,7 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     y = np.log2(seconds.astype(np.float64))
     now = level(y)
     if _USUAL not in known or _is_explained(state):
-        known[_USUAL] = now
-        _settle(known)
+        _begin_anew(known, now)
         return []
     usual = known[_USUAL]
     ratio = slower(y, usual, known.get(_TAIL, 0.0), rare=rare) * state.slab.levels.gain("pace", "seconds")
@@ -50,12 +49,10 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     since = known.setdefault(_SINCE, float(history.taken))
     lasts = history.taken - since
     if lasts >= LEARNED_READINGS or _averages_more(history, usual):
-        known[_USUAL] = now
-        _settle(known)
+        _begin_anew(known, now)
         return []
-    if lasts < (LASTING_READINGS // 2 if rare else LASTING_READINGS) or any(
-        each.kind == STRAGGLER for each in state.book.open
-    ):
+    lasting = LASTING_READINGS // 2 if rare else LASTING_READINGS
+    if lasts < lasting or any(each.kind == STRAGGLER for each in state.book.open):
         return []
     first_step = onset_step(state, int(lasts) + LAST // 2, moment)
     evidence = Evidence("step_seconds", 2.0**now, 2.0**usual, ratio, "pace")
@@ -101,6 +98,12 @@ def _learn(known: dict[str, float], now: float, usual: float) -> None:
         _settle(known)
     else:
         known[_PEAK] = max(known.get(_PEAK, 0.0), rise)
+
+
+def _begin_anew(known: dict[str, float], now: float) -> None:
+    """From here on the pace of now is the usual one."""
+    known[_USUAL] = now
+    _settle(known)
 
 
 def _settle(known: dict[str, float]) -> None:
