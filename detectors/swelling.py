@@ -31,6 +31,8 @@ __all__ = ["GROWS", "PIECES", "VANISHES", "Shape", "Swelling", "swelling"]
 
 PIECES: Final = 6
 GAP: Final = 2.0
+WORTH_A_LOOK: Final = 0.25
+"""Of the effect: a ratio that no gain makes an alarm of."""
 
 
 class Shape(NamedTuple):
@@ -66,7 +68,7 @@ def _over(levels: NDArray[np.float32], blocks: NDArray[np.int32], shape: Shape, 
     y = -levels if shape.shrinks else levels
     increases, grown = np.diff(y, axis=0), y[-1] - y[0]
     pieces, known = len(increases), np.isfinite(increases).all(axis=0)
-    if not known.any():
+    if not (known & (grown >= WORTH_A_LOOK * effect)).any():
         return Swelling(-1, 0.0, 0.0, pieces)
     if shape.shrinks:
         increases = increases - np.median(increases[:, known], axis=1, keepdims=True)

@@ -164,7 +164,8 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
     history.known[SPEED] = speed
     rate = speed / lr if lr else speed
     usual = history.speeds
-    slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual) * left_by_clipping(state)
+    slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual)
+    slow = slow and rate * SLOWER < min(usual) * left_by_clipping(state)
     count = history.known[_SLOW] = history.known.get(_SLOW, 0.0) + 1 if slow else 0.0
     if not slow:
         history.speeds = [*usual, rate][-SPEEDS:]
