@@ -10,9 +10,10 @@ Formula, for one loss, y = log2 x, t = the step + 1, in bins of half an octave o
     error   noise sqrt(1/n_early + 1/n_late)
     drop    = early - late
     long    = TOLERANCE / (drop + Z error)       while |drop| is below 2 TOLERANCE, from 96 readings and 4,096 steps on
-    start   = START_TOLERANCE / (first - late + Z error)  from 200 readings and steps on; first: the first 8 readings,
-              while no bin's mean is further from it than START_SPAN
-    unfallen = START_TOLERANCE / (first - late - Z error)  likewise, from 96 readings and steps on: as far as is known
+    start   = START_TOLERANCE / (begun - late + Z error)  from 200 readings and steps on; begun: the bins to t/16 that
+              are known, while no bin's mean is further from the first 8 readings than START_SPAN
+    unfallen = START_TOLERANCE / (first - late - Z error)  likewise, from 96 readings and steps on: as far as is known;
+              first: the first 8 readings
 
 so a ratio of 1 or more says, with Z standard errors to spare, that the loss fell by less than 5 % (start: 2 %).
 A noisy loss is never called flat before its mean is known well enough; `unfallen` says only that nothing is known of
@@ -127,12 +128,16 @@ def _take(state: Any, x: Any, steps: Any, z: float, ratios: Any) -> None:
     for at in range(_HEAD, _WIDTH, 3):
         if state[at + _COUNT] > 0.0:
             newest = max(newest, state[at + _KEY])
-    early, n_early, late, n_late, oldest = 0.0, 0.0, 0.0, 0.0, newest
+    early, n_early, late, n_late, begun, n_begun = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for at in range(_HEAD, _WIDTH, 3):
         age = newest - state[at + _KEY]
-        if state[at + _COUNT] == 0.0 or age > 12.0:
+        if state[at + _COUNT] == 0.0 or age >= _RING:
             continue
-        oldest = min(oldest, state[at + _KEY])
+        if age >= 9.0:
+            begun += state[at + _SUM]
+            n_begun += state[at + _COUNT]
+        if age > 12.0:
+            continue
         if age >= 9.0:
             early += state[at + _SUM]
             n_early += state[at + _COUNT]
@@ -150,8 +155,9 @@ def _take(state: Any, x: Any, steps: Any, z: float, ratios: Any) -> None:
         error = z * noise * math.sqrt(1.0 / FIRST + 1.0 / n_late)
         drop = state[_FIRST_SUM] / FIRST - mean
         ratios[2] = START_TOLERANCE / max(drop - error, 1e-3)
-        if state[_SEEN] >= START_READINGS and newest >= START_KEY:
-            ratios[1] = START_TOLERANCE / max(drop + error, 1e-3)
+        if state[_SEEN] >= START_READINGS and newest >= START_KEY and n_begun >= LEAST_EARLY:
+            error = z * noise * math.sqrt(1.0 / n_begun + 1.0 / n_late)
+            ratios[1] = START_TOLERANCE / max(begun / n_begun - mean + error, 1e-3)
 
 
 @njit(cache=True, error_model="numpy")

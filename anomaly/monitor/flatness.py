@@ -18,6 +18,7 @@ from detectors.levels import spike_level
 from detectors.rows import Row
 from detectors.slab import SPARSE_STEPS
 
+FLAT = ("flat_from_start", "loss_plateau")
 LASTING_READINGS = 6
 """A rise that is back within 5 optimiser steps is transient."""
 LONGEST = KEPT - LEAST - LASTING_READINGS
@@ -27,6 +28,8 @@ SLOW_START_READINGS = 1000
 """Deep plain networks may take hundreds of steps before their loss begins to fall."""
 MOVED, STIRRED = 0.01, 0.001
 """Of their norm: weights whose updates add up to less have not moved; to less than the other, whatever the loss is."""
+STAYS = 0.5
+"""Of a ratio that is an alarm: a loss that was told to be flat is, until it falls by about three times the tolerance."""
 LR_AT_REST = 0.05
 """Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
 
@@ -38,7 +41,7 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     long, start, unfallen = history.flat.take(loss, history.steps[-new:] / MILLIONTHS, Z * caution(state))
     if max(long, start, unfallen) < WORTH_A_LOOK:
         return []
-    gain = state.slab.levels.gain("flat", "loss")
+    gain = state.slab.levels.gain("flat", "loss") / (STAYS if _is_told(state) else 1.0)
     long, start = gain * long, gain * start
     if start >= 1 and history.taken < SLOW_START_READINGS and not _hardly_moves(state):
         start = 0.0
@@ -53,6 +56,11 @@ def flat_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     first_step = round(history.flat.since(kind == "flat_from_start") * MILLIONTHS)
     evidence = Evidence("loss", float(loss[-1]), None, max(long, start), "flat")
     return [alarm_by(kind, first_step, evidence)]
+
+
+def _is_told(state: RunState) -> bool:
+    """Whether an open incident says that the loss is flat."""
+    return any(incident.kind in FLAT for incident in state.book.open)
 
 
 def _hardly_moves(state: RunState) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from anomaly.incidents import Severity
+from anomaly.incidents.transition import Status
 from tests.monitor.logs import training, transitions_of
 from tests.monitor.survey_logs import falling, kinds, model_only, serious
 
@@ -29,6 +31,18 @@ def test_a_loss_that_stands_because_the_learning_rate_is_at_rest_is_none() -> No
 def test_a_loss_that_never_fell_is_flat_from_its_start() -> None:
     (incident,) = serious(transitions_of(model_only(lambda step: 5.55, range(1100), 0.01)))
     assert (incident.kind, incident.first_step) == ("flat_from_start", 0)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.05, 0.1])
+def test_it_is_told_once_however_long_it_lasts(spread: float) -> None:
+    told = transitions_of(model_only(lambda step: 5.55, range(4000), spread))
+    assert [each.status for each in told if each.severity is not Severity.INFO].count(Status.OPENED) == 1
+    assert Status.RESOLVED not in {each.status for each in told}
+
+
+def test_it_is_over_once_the_loss_falls() -> None:
+    told = transitions_of(model_only(lambda step: 5.55 * 0.999 ** max(0, step - 2000), range(3000), 0.02))
+    assert [each.status for each in told][-1] is Status.RESOLVED
 
 
 def test_it_is_so_after_two_hundred_readings_where_updates_are_next_to_nothing() -> None:
