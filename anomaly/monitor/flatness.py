@@ -29,7 +29,7 @@ SLOW_START_READINGS = 1000
 MOVED, STIRRED = 0.01, 0.001
 """Of their norm: weights whose updates add up to less have not moved; to less than the other, whatever the loss is."""
 STAYS = 0.5
-"""Of a ratio that is an alarm: a loss that was told to be flat is, until it falls by about three times the tolerance."""
+"""Of a ratio that is an alarm: a loss that was told to be flat is, until it falls by some times the tolerance."""
 LR_AT_REST = 0.05
 """Of the settled learning rate: below it a loss that stands still is what the schedule means to have."""
 
