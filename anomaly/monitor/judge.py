@@ -115,7 +115,7 @@ def _chart(
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age, steps)
     of_one = gradient_alarms(state, values, moment)
-    note_leaps(state)
+    note_leaps(state, steps)
     if flags & _ZERO:
         alarms += zero_alarms(state, sure_zeros(state, values), state.context.lr, moment)
     if flags & _ALARM:

@@ -22,10 +22,11 @@ from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
 from detectors.leaps import EFFECT, SIDE, Leap, Leaps
 from detectors.rows import Row
+from detectors.slab import SPARSE_STEPS
 
 UPDATES = ("update_ratio",)
 EVERY = 8
-"""Readings between two looks."""
+"""Readings between two looks; where each stands for many steps, all are looked at."""
 UNSETTLED = 50
 """Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
 POLICY_CAUTION = 2.0
@@ -34,9 +35,13 @@ WORTH_A_LOOK = 0.5
 """Of a gap that is an alarm: where none is as large, nothing needs explaining."""
 
 
-def note_leaps(state: RunState) -> None:
-    """Take where the layers' updates stand after the record that the slab has just judged, if it is time to."""
-    if state.readings % EVERY:
+def note_leaps(state: RunState, steps: float) -> None:
+    """Take where the layers' updates stand after the record that the slab has just judged, if it is time to.
+
+    `steps`: that the record stands for.
+    """
+    every = _every(steps)
+    if state.readings % every:
         return
     slots = kindred_of(state.table, UPDATES).slots
     if not len(slots):
@@ -44,12 +49,16 @@ def note_leaps(state: RunState) -> None:
     if len(state.leaps) != len(slots):
         state.leaps = Leaps(len(slots))
     slab = state.slab
-    readings = max(1, round(EVERY / slab.cadence(slots, state.age)))
+    readings = max(1, round(every / slab.cadence(slots, state.age)))
     state.leaps.take(slab.last(slots), slab.known(Row.FAST, slots, 1), readings)
 
 
-def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """The layer whose updates leapt, or that most did."""
+def _every(steps: float) -> int:
+    return 1 if steps >= SPARSE_STEPS else EVERY
+
+
+def leap_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
+    """The layer whose updates leapt, or that most did, by a reading that stands for `steps`."""
     chart, kindred = state.leaps, kindred_of(state.table, UPDATES)
     if not len(chart) or len(chart) != len(kindred.slots):
         return []
@@ -67,7 +76,8 @@ def leap_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         found = [leap for leap in found if leap.series >= 0 or leap.ratio >= POLICY_CAUTION]
     slots = kindred.slots
     found = [each for each in found if each.series < 0 or _matters(state, int(slots[each.series]), each)]
-    return [_alarm(state, leap, slots, moment) for leap in found]
+    apart = max(_every(steps), state.slab.cadence(slots, state.age))
+    return [_alarm(state, leap, slots, apart, moment) for leap in found]
 
 
 def _matters(state: RunState, slot: int, leap: Leap) -> bool:
@@ -87,12 +97,13 @@ def _explained(state: RunState, slots: NDArray[np.intp]) -> NDArray[np.float32]:
     return explained
 
 
-def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], moment: Moment) -> Alarm:
+def _alarm(state: RunState, leap: Leap, slots: NDArray[np.intp], apart: float, moment: Moment) -> Alarm:
+    """`apart`: readings of the run from one level of a series to the next."""
     layer = state.table.layer_name(int(slots[leap.series])) if leap.series >= 0 else None
     kind = "update_ratio_high" if leap.by > 0 else "update_ratio_low"
     if layer is None and leap.by <= -math.log2(STANDSTILL):
         kind = "loss_plateau"  # as good as no update arrives
-    ago = (SIDE if leap.series < 0 else SIDE + 1) * max(EVERY, state.slab.cadence(slots, state.age))
+    ago = (SIDE if leap.series < 0 else SIDE + 1) * apart
     first_step = onset_step(state, round(ago), moment)
     offset = lr_offset(state)
     value = 2.0 ** (leap.level + (offset if math.isfinite(offset) else 0.0))

@@ -49,7 +49,7 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment, steps)
     alarms += noise_alarms(state, moment)
-    alarms += leap_alarms(state, moment)
+    alarms += leap_alarms(state, moment, steps)
     alarms += swelling_alarms(state, moment)
     return alarms + stray_alarms(state, moment) + profile_alarms(state, moment)
 
