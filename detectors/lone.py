@@ -13,8 +13,8 @@ Formula, for series i, at every reading, own_i its move (log2) without what all 
     second  = the largest gone of other blocks
     ratio   = min(gone / (LEVEL (1 + 20 / readings) scale), gone / EFFECT, gone / (GAP second), gone / (2 tail scale))
 
-of the i with the largest gone, from its third reading on to its LONGEST-th; then it is at home there. A ratio of 1 or
-more is an alarm.  tail: the largest gone / scale that lasted three readings and was none, of all series.
+of the i with the largest gone, from its third reading on (second, where readings are rare) to its LONGEST-th; then it
+is at home there. A ratio of 1 or more is an alarm.  tail: the largest gone / scale that lasted three readings and was none, of all series.
 Knobs: none.  False alarms: tests/detectors/test_lone.py; none in 530,000 steps of small healthy runs.
 Sibling: kernel.py, for what moves together, and downwards; leaps.py, for series that are reported rarely.
 Source: differences against a control group; three in a row, Western Electric 1956.
@@ -79,18 +79,24 @@ class Lone:
         return int(self._state.shape[1])
 
     def take(
-        self, moves: NDArray[np.float32], noise: NDArray[np.float32], blocks: NDArray[np.int32], readings: int
+        self,
+        moves: NDArray[np.float32],
+        noise: NDArray[np.float32],
+        blocks: NDArray[np.int32],
+        readings: int,
+        lasting: int = LASTING,
     ) -> Leader:
         """A reading, judged and learned.
 
         moves: float32 [n], log2, without what all did; infinite where not measured.  noise: float32 [n], log2.
         blocks: int32 [n], equal for layers of one block.  readings: from which the noise is known.
+        lasting: how many in a row are enough; fewer than LASTING where each stands for many steps.
         """
         longest = _take(self._state, moves, noise)
         self.due = longest >= LASTING - 1
-        if longest < LASTING or readings < FIRST:
+        if longest < lasting or readings < FIRST:
             return NONE
-        series, gone, lasted, second = _leader(self._state, blocks)
+        series, gone, lasted, second = _leader(self._state, blocks, lasting)
         if not np.isfinite(moves[series]):
             return NONE  # it says nothing now
         out = gone / float(self._state[1, series])
@@ -144,11 +150,11 @@ def _take(state: Any, moves: Any, noise: Any) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _leader(state: Any, blocks: Any) -> tuple[int, float, int, float]:
+def _leader(state: Any, blocks: Any, lasting: int) -> tuple[int, float, int, float]:
     """Who has gone furthest of those that stay up, by what, for how long, and how far anyone else of other blocks."""
     best, second = -1, 0.0
     for i in range(blocks.size):
-        if state[2, i] >= LASTING and (best < 0 or state[0, i] > state[0, best]):
+        if state[2, i] >= lasting and (best < 0 or state[0, i] > state[0, best]):
             best = i
     for i in range(blocks.size):
         if blocks[i] != blocks[best] and state[2, i] > 0.0:

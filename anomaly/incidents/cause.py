@@ -11,7 +11,7 @@ from anomaly.records import MILLIONTHS
 
 SAME_CAUSE_READINGS = 100
 """What begins within this many readings of an incident belongs to it, and may still be its cause; …"""
-SAME_CAUSE_STEPS, RARE_READINGS = 200, 30
+SAME_CAUSE_STEPS, RARE_READINGS = 200, 20
 """… and within so many steps, where each reading stands for some, or so few readings."""
 QUIET_READINGS = 25
 """What is new after this many readings without evidence is another matter."""

@@ -114,7 +114,7 @@ def _chart(
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age, steps)
-    of_one = gradient_alarms(state, values, moment)
+    of_one = gradient_alarms(state, values, moment, steps)
     note_leaps(state, steps)
     if flags & _ZERO:
         alarms += zero_alarms(state, sure_zeros(state, values), state.context.lr, moment)

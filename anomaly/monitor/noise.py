@@ -16,6 +16,7 @@ from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from detectors.lone import NONE, Leader, Lone
+from detectors.slab import readings_that_last
 from detectors.unsteady import SAMPLES, Unsteady
 
 GRADIENTS = ("grad_norm",)
@@ -25,10 +26,10 @@ _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
 
-def note_gradients(state: RunState, values: NDArray[np.float32]) -> Leader:
+def note_gradients(state: RunState, values: NDArray[np.float32], steps: float) -> Leader:
     """Take the gradients of the record that the slab has just judged: `values` float32 [slots]. Who leapt, and stays.
 
-    Nobody, unless `state.lone.due` before.
+    `steps`: that the record stands for; of few, nobody unless `state.lone.due` before.
     """
     kindred = kindred_of(state.table, GRADIENTS)
     slots, chart = kindred.slots, state.unsteady
@@ -39,12 +40,15 @@ def note_gradients(state: RunState, values: NDArray[np.float32]) -> Leader:
         state.lone = Lone(len(slots))
         state.history.known.pop(_LEARNED, None)
     chart.take(values, slots)
-    return state.lone.take(chart.moves, chart.jumps, kindred.kin[0].blocks, chart.samples)
+    lasting = readings_that_last(steps)
+    return state.lone.take(chart.moves, chart.jumps, kindred.kin[0].blocks, chart.samples, lasting)
 
 
-def gradient_alarms(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
+def gradient_alarms(
+    state: RunState, values: NDArray[np.float32], moment: Moment, steps: float
+) -> list[Alarm]:
     """Note the gradients; the layer whose own leapt, as long as it stays up and is not at home there."""
-    found = note_gradients(state, values)
+    found = note_gradients(state, values, steps)
     ratio = found.ratio * state.slab.levels.gain("lone", "gradient") / (caution(state) * own_data(state))
     if ratio < 1:
         return []

@@ -108,7 +108,7 @@ def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float
         _learn_lr(state, stretch, lr)
     note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
     state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
-    note_gradients(state, values)
+    note_gradients(state, values, 1.0)
     note_leaps(state, 1.0)
 
 
