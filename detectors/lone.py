@@ -14,7 +14,8 @@ Formula, for series i, at every reading, own_i its move (log2) without what all 
     ratio   = min(gone / (LEVEL (1 + 20 / readings) scale), gone / EFFECT, gone / (GAP second), gone / (2 tail scale))
 
 of the i with the largest gone, from its third reading on (second, where readings are rare) to its LONGEST-th; then it
-is at home there. A ratio of 1 or more is an alarm.  tail: the largest gone / scale that lasted three readings and was none, of all series.
+is at home there. A ratio of 1 or more is an alarm.  tail: the largest gone / scale that lasted three readings and was
+none, of all series.
 Knobs: none.  False alarms: tests/detectors/test_lone.py; none in 530,000 steps of small healthy runs.
 Sibling: kernel.py, for what moves together, and downwards; leaps.py, for series that are reported rarely.
 Source: differences against a control group; three in a row, Western Electric 1956.
