@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
-from anomaly.monitor.kin import beside, family_of, last_of_no_row
+from anomaly.monitor.kin import beside, family_of, is_in_a_row, last_of_no_row
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -94,7 +94,7 @@ def _off_few(state: RunState, families: _Families, level: NDArray[np.float32]) -
     for name, members in families.items():
         if not 2 <= len(members) < SIBLINGS:
             continue
-        in_a_row = name.endswith("#")
+        in_a_row = is_in_a_row(name)
         of_layers = state.table.slot_layer[members]
         if in_a_row and of_layers.max() > in_no_row:
             members = np.delete(members, np.argmax(of_layers))
@@ -143,7 +143,7 @@ def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) 
         nameless = len(families) == 1 and name.endswith("#")
         if len(members) < SIBLINGS or (nameless and signal == "grad_norm"):
             continue
-        last, few = len(members) - 1, name.endswith("#") and len(members) < ROW
+        last, few = len(members) - 1, is_in_a_row(name) and len(members) < ROW
         ends = _ends_of(name, nameless, last, signal)
         found = outlying(level[members].astype(np.float64), LEAST_OFF_IN_A_ROW if few else LEAST_OFF)
         off |= {int(members[at]): away for at, away in found.items() if at not in ends}

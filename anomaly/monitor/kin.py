@@ -14,6 +14,7 @@ from anomaly.incidents.cause import block_of
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 
 _NUMBERS = re.compile(r"\d+")
+_IN_A_ROW = re.compile(r".*#(?:[._/](?:weight|bias|kernel|scale|gamma|beta))?")
 
 
 def family_of(name: str) -> str:
@@ -21,12 +22,21 @@ def family_of(name: str) -> str:
     return _NUMBERS.sub("#", name)
 
 
+def is_in_a_row(family: str) -> bool:
+    """Whether layers of this family follow one another: their names, without a parameter's, end in a number.
+
+    >>> [is_in_a_row(name) for name in ("features.#", "features.#.bias", "h.#.attn.bias")]
+    [True, True, False]
+    """
+    return _IN_A_ROW.fullmatch(family) is not None
+
+
 def last_of_no_row(layers: Sequence[str]) -> int:
-    """The number of the last layer that is in no row, as its name ends in no number; -1 for none.
+    """The number of the last layer that is in no row; -1 for none.
 
     A row that ends behind it gives the output: only other rows, if any, come after it, as a value's after a policy's.
     """
-    return max((at for at, name in enumerate(layers) if not family_of(name).endswith("#")), default=-1)
+    return max((at for at, name in enumerate(layers) if not is_in_a_row(family_of(name))), default=-1)
 
 
 class Kin:
@@ -56,7 +66,7 @@ class Kin:
             [
                 kind in many
                 and layer != last
-                and not (kind.endswith("#") and (layer == first[kind] or layer == final[kind] > in_no_row))
+                and not (is_in_a_row(kind) and (layer == first[kind] or layer == final[kind] > in_no_row))
                 and not table.parts[layer]
                 for kind, layer in zip(kinds, layers.tolist(), strict=True)
             ],
