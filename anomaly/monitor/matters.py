@@ -20,8 +20,8 @@ CLIPPED = 0.7
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
-BEGINNING, BEGINNING_READINGS = 0.33, 20
-"""Of what a quarter of the layers have more of: biases, and whatever else begins at 0, in their first readings."""
+LARGER = 1.6
+"""log2: weights of which a quarter of the layers have three times as many are next to nothing."""
 SAME_UPDATES = 1.75
 """Times what a layer's updates were: less is no more than their noise."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
@@ -50,7 +50,7 @@ def matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) ->
         return not other_data_explain(state, loss.value, loss.expected)
     if kind == "update_ratio_high" and _are_smaller_weights(state, slot):
         return False
-    if kind == "weight_blowup" and _is_beginning(state, slot):
+    if kind == "weight_blowup" and are_next_to_nothing(state, slot):
         return False
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
         return False
@@ -66,13 +66,12 @@ def _are_smaller_weights(state: RunState, slot: int) -> bool:
     return weights is not None and _ratio(state, slot) * _ratio(state, weights) < SAME_UPDATES
 
 
-def _is_beginning(state: RunState, slot: int) -> bool:
-    """Whether the weights are young and next to nothing yet: what begins at 0 grows many times over."""
+def are_next_to_nothing(state: RunState, slot: int) -> bool:
+    """Whether a layer has few weights yet: biases and learned tokens begin at next to 0, and grow many times over."""
     slab, slots = state.slab, state.table.weight_slots
-    if slab.learned(slot) >= BEGINNING_READINGS:
-        return False
     large = float(np.nanquantile(slab.known(Row.FAST, slots, 1), 0.75, method="lower"))
-    return bool(slab.describe(slot).value < BEGINNING * 2.0**large)
+    own = float(slab.known(Row.FAST, np.array([slot]), 1)[0])
+    return own < large - LARGER
 
 
 def _clipped(state: RunState) -> float:
