@@ -17,7 +17,7 @@ from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence, Severity
 from anomaly.monitor.learning import what_learns
-from anomaly.monitor.matters import matters
+from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing, matters
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
@@ -77,6 +77,10 @@ def _findings(state: RunState) -> list[Finding]:
     if len(table.routed_slots):
         top[table.routed_slots] /= ROUTED_CAUTION
         small[table.routed_slots] = 0.0
+    few = [
+        slot for slot in table.weight_slots.tolist() if top[slot] >= 1 and are_next_to_nothing(state, slot)
+    ]
+    top[few] /= FEW_WEIGHTS_CAUTION
     if state.context.lr is None:  # a schedule moves all updates, and only one layer's own are anybody's fault
         top[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}

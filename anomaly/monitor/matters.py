@@ -22,6 +22,9 @@ CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
 LARGER = 1.6
 """log2: weights of which a quarter of the layers have three times as many are next to nothing."""
+BEGINNING_READINGS = 20
+FEW_WEIGHTS_CAUTION = 2.0
+"""What is next to nothing doubles by what others hardly notice; in its first readings it grows many times over."""
 SAME_UPDATES = 1.75
 """Times what a layer's updates were: less is no more than their noise."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
@@ -51,7 +54,7 @@ def matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) ->
     if kind == "update_ratio_high" and _are_smaller_weights(state, slot):
         return False
     if kind == "weight_blowup" and are_next_to_nothing(state, slot):
-        return False
+        return state.slab.learned(slot) >= BEGINNING_READINGS
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
         return False
     if not least_change:

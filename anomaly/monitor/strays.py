@@ -13,7 +13,7 @@ from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.kin import Kin, Kindred, kindred_of
-from anomaly.monitor.matters import are_next_to_nothing
+from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
@@ -103,7 +103,7 @@ def _judged(
     if kind is None:
         return []
     slot = int(kin.slots[found.series])
-    if kind == "weight_blowup" and are_next_to_nothing(state, slot):
+    if kind == "weight_blowup" and ratio < FEW_WEIGHTS_CAUTION and are_next_to_nothing(state, slot):
         return []
     layer = state.table.layer_name(slot) or ""
     offset = lr_offset(state) if signal == "update_ratio" else 0.0

@@ -15,7 +15,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.kin import kindred_of
-from anomaly.monitor.matters import are_next_to_nothing
+from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.norms import SIGNALS, Norms
 from anomaly.monitor.rounded import is_rounding_error
@@ -75,7 +75,7 @@ def _matters(state: RunState, kind: str, slots: NDArray[np.intp], at: int, ratio
     """Whether it is more than what few or a head's weights do, or than rounding errors of a gradient that is none."""
     if kind == "gradient_vanishing":
         return not is_rounding_error(state, int(slots[at]))
-    if are_next_to_nothing(state, int(slots[at])):
+    if ratio < FEW_WEIGHTS_CAUTION and are_next_to_nothing(state, int(slots[at])):
         return False
     of_layers = state.table.slot_layer[slots]
     return bool(ratio >= HEAD_CAUTION or of_layers[at] != of_layers.max())

@@ -58,7 +58,7 @@ def test_spikes_that_come_far_more_often_than_before_are_a_warning() -> None:
 
 
 def test_a_run_that_always_spikes_is_quiet() -> None:
-    records = model_only(lambda step: 2.5, range(1500), 0.01)
+    records = model_only(falling, range(1500), 0.01)
     for record in records:
         record["loss"] *= 1.6 if record["step"] % 50 == 7 else 1
     assert kinds(records) == []
