@@ -68,19 +68,10 @@ def _findings(state: RunState) -> list[Finding]:
     spike, shift = slab.spike, slab.shift
     top = np.where(np.abs(spike) >= np.abs(shift), spike, shift)
     small = slab.small.copy()
-    learning = what_learns(state, top)
-    top[learning] /= LEARNING_CAUTION
-    small[learning] /= LEARNING_CAUTION
-    outputs = table.output_slots
-    top[outputs] /= LEARNING_CAUTION
-    small[outputs] /= LEARNING_CAUTION
-    if len(table.routed_slots):
-        top[table.routed_slots] /= ROUTED_CAUTION
-        small[table.routed_slots] = 0.0
-    few = [
-        slot for slot in table.weight_slots.tolist() if top[slot] >= 1 and are_next_to_nothing(state, slot)
-    ]
-    top[few] /= FEW_WEIGHTS_CAUTION
+    care = _care(state, top, small)
+    top /= care
+    small /= care
+    small[table.routed_slots] = 0.0
     if state.context.lr is None:  # a schedule moves all updates, and only one layer's own are anybody's fault
         top[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
@@ -96,6 +87,19 @@ def _findings(state: RunState) -> list[Finding]:
         lasting = bool((np.abs(shift[slots]) > np.abs(spike[slots])).any())
         findings.append(Finding(kind, stage, slots, np.abs(top[slots]), lasting))
     return findings
+
+
+def _care(state: RunState, top: NDArray[np.float32], small: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By how much each slot's ratios (float32 [slots]) must be larger: what else than a fault may have moved it."""
+    table, care = state.table, np.ones_like(top)
+    care[what_learns(state, top)] *= LEARNING_CAUTION
+    care[table.output_slots] *= LEARNING_CAUTION
+    care[table.routed_slots] *= ROUTED_CAUTION
+    out = np.flatnonzero(np.maximum(top, np.abs(small)) >= 1)
+    for slot in np.intersect1d(out, table.weight_slots).tolist():
+        if are_next_to_nothing(state, slot):
+            care[slot] *= FEW_WEIGHTS_CAUTION
+    return care
 
 
 def _add(state: RunState, by_kind: dict[str, list[int]], slots: list[int], top: NDArray[np.float32]) -> None:

@@ -17,7 +17,7 @@ from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import CAUTION_READINGS, caution, left_by_clipping, lr_offset, own_data
 from anomaly.monitor.kin import beside, kindred_of
 from anomaly.monitor.rounded import is_rounding_error
-from anomaly.monitor.rules import onset_step, updates_are_lost
+from anomaly.monitor.rules import is_expert, onset_step, updates_are_lost
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
 from detectors.leaps import EFFECT, SIDE, Leap, Leaps
@@ -81,7 +81,9 @@ def leap_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
 
 
 def _matters(state: RunState, slot: int, leap: Leap) -> bool:
-    """Whether what a layer's updates leapt by is more than rounding."""
+    """Whether what a layer's updates leapt by is more than rounding, or than tokens that reach an expert again."""
+    if leap.by > 0 and is_expert(state, slot):
+        return False
     lost = leap.by < 0 and updates_are_lost(state, slot, state.context.lr)
     return not lost and not is_rounding_error(state, slot)
 

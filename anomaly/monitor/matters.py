@@ -25,6 +25,8 @@ LARGER = 1.6
 BEGINNING_READINGS = 20
 FEW_WEIGHTS_CAUTION = 2.0
 """What is next to nothing doubles by what others hardly notice; in its first readings it grows many times over."""
+ENTROPY_LEFT = 0.3
+"""Heads that learn where to look have half of it left."""
 SAME_UPDATES = 1.75
 """Times what a layer's updates were: less is no more than their noise."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
@@ -55,6 +57,8 @@ def matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) ->
         return False
     if kind == "weight_blowup" and are_next_to_nothing(state, slot):
         return state.slab.learned(slot) >= BEGINNING_READINGS
+    if kind == "attention_logit_growth" and state.table.signal_name(slot) == "attn_entropy":
+        return _ratio(state, slot) < ENTROPY_LEFT
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
         return False
     if not least_change:
