@@ -46,7 +46,7 @@ def kinds_of_unfreezing(before: tuple[bool, ...] | None, after: tuple[bool, ...]
         values[:2] = 2.0 + 0.05 * noise.standard_normal(), 1e-3
         values[2] *= 1 + 3 * (step >= 300) * np.exp(-abs(step - 312) / 15)
         values[4::3] = 10.0 + 0.001 * step
-        values[4], values[5] = 1.0 + 2.0 * thawed, values[5] * (1 + 4 * thawed)
+        values[4], values[5] = 2.0 + 4.0 * thawed, values[5] * (1 + 4 * thawed)
         if step < 300:
             values[3:4] = NOT_MEASURED
         log.add(codec.encode_steps(StepMessage("r1", 0, [step * 10**6], [None], values[None], layout.hash)))
