@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import caution
-from anomaly.monitor.peer_columns import Columns, Compared, columns_of
+from anomaly.monitor.peer_columns import Columns, Compared, Floats, columns_of
 from anomaly.monitor.replicas import replica_alarms
+from anomaly.monitor.standing_out import far_behind, far_larger, in_a_row
 from anomaly.monitor.state import PendingStep, RunState
 from anomaly.records import step_number
 from detectors.levels import BUDGET
@@ -38,9 +39,6 @@ STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
 """Of the ranks' step time: a rank that waits for its data by less than that longer holds nobody up."""
-STRAGGLER_RATIO = 2.0
-"""A rank that was never anything else is a straggler from this ratio to its peers' median on."""
-STRAGGLER_IN_A_ROW = 5
 PAIR_CAUTION = 1.3
 """Of two ranks nobody knows how wild they are just now."""
 YOUNG, YOUNG_FROM = 20.0, 8.0
@@ -60,7 +58,9 @@ def compare(state: RunState, pending: PendingStep) -> list[Alarm]:
     judged = _judged(state, numbers, stacked, pending.step)
     alarms = replica_alarms(state, numbers, stacked, pending.step)
     told: set[int] = set()
-    for alarm in (_bad_batch(judged), _outliers(judged, Compared.GAIN), _outliers(judged, Compared.GRADIENT)):
+    gross = far_larger(state, numbers, judged.groups, judged.columns, judged.y, pending.step)
+    gradients = _outliers(judged, Compared.GRADIENT) or gross
+    for alarm in (_bad_batch(judged), _outliers(judged, Compared.GAIN), gradients):
         if alarm is not None and not told.intersection(alarm.ranks):
             alarms.append(alarm)
             told.update(alarm.ranks)
@@ -78,6 +78,8 @@ class _Judged:
     groups: list[NDArray[np.intp]]
     """Rows of the ranks in equal places."""
     columns: Columns
+    y: Floats
+    """The columns' values, log2, float64 [ranks, columns]."""
     verdict: PeerVerdict
     clip: float
     """Deviations that one reading must be out by to say anything."""
@@ -125,9 +127,10 @@ def _judged(state: RunState, numbers: list[int], stacked: NDArray[np.float32], s
     groups = _groups(state, numbers)
     pairs = len(numbers) * len(columns.names)
     evidence = caution(state) / state.slab.levels.gain("peers", slots=pairs)
-    verdict = chart.judge(numbers, columns.logs(stacked), groups, step, PEER_BUDGET, evidence)
+    y = columns.logs(stacked)
+    verdict = chart.judge(numbers, y, groups, step, PEER_BUDGET, evidence)
     clip = peer_levels(pairs, PEER_BUDGET)[1] * evidence
-    return _Judged(state, numbers, stacked, step, groups, columns, verdict, clip)
+    return _Judged(state, numbers, stacked, step, groups, columns, y, verdict, clip)
 
 
 def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
@@ -168,7 +171,7 @@ def _bad_batch(judged: _Judged) -> Alarm | None:
     if loss is not None:
         high = np.flatnonzero(verdict.z[:, loss] >= LASTING_LOSS * bar[loss]).tolist()
         names = [judged.numbers[row] for row in high]
-        lasting = _in_a_row(judged.state, "loss", judged.numbers, names, LOSSES_IN_A_ROW)
+        lasting = in_a_row(judged.state, "loss", judged.numbers, names, LOSSES_IN_A_ROW)
         out[:, loss] |= np.isin(judged.numbers, lasting) & (verdict.ratio[:, loss] >= _least(judged))
     return _alarm(judged, "bad_batch", out)
 
@@ -183,7 +186,8 @@ def _stragglers(judged: _Judged) -> list[Alarm]:
     alarm = _alarm(judged, "straggler", slow & (columns.compared == Compared.SECONDS))
     if alarm is not None or steps is None:
         return [] if alarm is None else [alarm]
-    return _far_behind(judged, judged.stacked[:, columns.slots[steps]])
+    seconds = judged.stacked[:, columns.slots[steps]]
+    return far_behind(judged.state, judged.numbers, judged.groups, seconds, judged.step)
 
 
 def _held_up(judged: _Judged, steps: int, waits: int) -> NDArray[np.bool_]:
@@ -230,42 +234,6 @@ def _evidence(judged: _Judged, row: int, column: int) -> Evidence:
         columns.layers[column],
         step_number(int(verdict.onset[row, column]) if charted else judged.step),
     )
-
-
-def _far_behind(judged: _Judged, seconds: NDArray[np.float32]) -> list[Alarm]:
-    """A rank's own step time well above its peers' median, several steps in a row: known before what is usual is."""
-    numbers = judged.numbers
-    if not np.isfinite(seconds).all() or not (seconds > 0).all():
-        return []
-    slow: list[int] = []
-    worst, typical = 0.0, 1.0
-    for group in judged.groups:
-        median = float(np.median(seconds[group])) if len(group) > 2 else float(seconds[group].min())
-        slow += [numbers[at] for at in group if seconds[at] > STRAGGLER_RATIO * median]
-        if seconds[group].max() / median > worst / typical:
-            worst, typical = float(seconds[group].max()), median
-    lasting = _in_a_row(judged.state, "seconds", numbers, slow, STRAGGLER_IN_A_ROW)
-    if not lasting or len(lasting) * 2 > len(numbers):
-        return []
-    ratio = worst / typical
-    evidence = Evidence("step_seconds", worst, typical, ratio, "peers")
-    return [rank_alarm("straggler", lasting, judged.step, (evidence,))]
-
-
-def _in_a_row(state: RunState, name: str, numbers: list[int], standing: list[int], needed: int) -> list[int]:
-    """Ranks that stood out in the last `needed` comparisons; a comparison that a rank was not in says nothing of it."""
-    flat = state.peer_runs.get(name, [])
-    if not standing and not flat:
-        return []
-    runs = dict(zip(flat[::2], flat[1::2], strict=True))
-    out = set(standing)
-    for number in numbers:
-        if number in out:
-            runs[number] = runs.get(number, 0) + 1
-        else:
-            runs.pop(number, None)
-    state.peer_runs[name] = [entry for number in sorted(runs) for entry in (number, runs[number])]
-    return [number for number in standing if runs[number] >= needed]
 
 
 def rank_alarm(

@@ -37,8 +37,6 @@ LEARNING = 0.5
 """Of what growth says while the loss falls: leaving a plateau, or unfreezing layers, makes gradients grow, too."""
 FAR, FAR_READINGS, FAR_BEFORE = 7.0, 3, (8, 32)
 """log2: the last readings all a hundred times anything up to so many readings ago. Where readings are rare."""
-ALONE_EFFECT = 3.0
-"""log2, of one reading that stands for many steps: of 300,000 healthy readings none but spikes put there did so."""
 UNSETTLED = 50
 """Steps of the run at which a gap must be twice as large."""
 OWN_DATA_CAUTION = 1.75
@@ -96,17 +94,13 @@ def gap_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
         if len(norm) == KEPT:
             history.known[_LARGEST] = max(floor, typical(norm[:PIECE]))
     gain = state.slab.levels.gain("gap", "gradient")
-    if len(norm) <= LEAST or gap(norm, new, 1, floor).by * gain < EFFECT:
+    if len(norm) <= LEAST or gap(norm, new, FAR_READINGS, floor).by * gain < EFFECT:
         return []
     apart = max(float(np.median(np.abs(np.diff(history.steps[-PIECE:])))) / MILLIONTHS, 1.0)
+    found = gap(norm, new, max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / apart)), floor)
     care = caution(state) * (1.0 + (UNSETTLED / max(state.age * apart, 1.0)) ** 2)
     care *= OWN_DATA_CAUTION if state.table.of_policy else 1.0
-    shapes = [(max(FAR_READINGS, 1 + math.ceil(LASTING_STEPS / apart)), EFFECT)]
-    if apart >= SPARSE_STEPS:
-        shapes.append((1, ALONE_EFFECT))
-    gaps = [(gap(norm, new, readings, floor), effect * care / gain) for readings, effect in shapes]
-    found, enough = max(gaps, key=lambda each: each[0].by / each[1])
-    ratio = found.by / enough
+    ratio = found.by / EFFECT * gain / care
     if ratio < 1:
         return []
     first_step = int(history.steps[-min(found.readings, len(history.steps))])

@@ -28,7 +28,7 @@ UPDATES = ("update_ratio",)
 EVERY = 8
 """Readings between two looks; where each stands for many steps, all are looked at."""
 UNSETTLED = 50
-"""Readings of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
+"""Steps of the run at which twice the evidence is asked for: early on, layers begin to learn at once."""
 POLICY_CAUTION = 2.0
 """The ratio from which a leap of most of a policy's updates counts."""
 WORTH_A_LOOK = 0.5
@@ -67,7 +67,7 @@ def leap_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if np.nanmax(np.abs(gaps), initial=0.0) >= WORTH_A_LOOK * EFFECT:
         explained = _explained(state, kindred.slots)
     care = max(caution(state), caution(state, -CAUTION_READINGS))  # the gap is some readings old
-    care *= (1.0 + (UNSETTLED / max(state.age, 1)) ** 2) * own_data(state)
+    care *= (1.0 + (UNSETTLED / max(state.age * steps, 1.0)) ** 2) * own_data(state)
     care /= state.slab.levels.gain("leap", "update_ratio")
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Severity
-from anomaly.monitor.context import caution
+from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.flatness import LASTING_READINGS
 from anomaly.monitor.history import PIECE
 from anomaly.monitor.state import RunState
+from detectors.gaps import LEAST, gap
 from detectors.glance import Glance
 from detectors.levels import spike_level
 from detectors.quiet import fallen, still
@@ -31,6 +33,8 @@ RECENT_SPIKES, USUAL_SPIKES = 200.0, 2000.0
 MANY_SPIKES = 4.0
 MORE_OFTEN = 4.0
 RATE_READINGS = 400
+FAR_BELOW = 0.75
+"""log2: of 600,000 healthy readings none fell so far, nor any but of first steps by 0.5."""
 FAR_UP = 1.5
 """log2 above the best: the run has lost what it had learned."""
 ABOVE_START = 0.15
@@ -54,12 +58,13 @@ def out_of_range_alarms(state: RunState, loss: float, moment: Moment) -> list[Al
     return [alarm_by("loss_out_of_range", moment.step, evidence)]
 
 
-def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """F37: off a cliff, or still: too good to be true."""
+def collapse_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
+    """F37: off a cliff, far below all of late, or still: too good to be true. `new` readings since the last look."""
     history = state.history
     loss = history.of("loss")
     for find, ratio, readings in (
         ("fallen", fallen(loss, spike_level(1), LASTING_READINGS, PIECE - 1), LASTING_READINGS),
+        ("gap", *_far_below(state, loss, new)),
         ("still", *still(loss)),
     ):
         if ratio < 0.5:
@@ -71,6 +76,15 @@ def collapse_alarms(state: RunState, moment: Moment) -> list[Alarm]:
             evidence = Evidence("loss", float(loss[-1]), expected, ratio, find)
             return [alarm_by("loss_collapse", first_step, evidence)]
     return []
+
+
+def _far_below(state: RunState, loss: NDArray[np.float32], new: int) -> tuple[float, int]:
+    """The ratio for readings that are all far below each of those before, and how many ago they began."""
+    if len(loss) < LEAST + LASTING_READINGS:
+        return 0.0, LASTING_READINGS
+    with np.errstate(divide="ignore"):
+        found = gap(1.0 / loss, new, LASTING_READINGS)
+    return found.by / (FAR_BELOW * own_data(state)), found.readings
 
 
 def spike_rate_alarms(state: RunState, seen: Glance, new: int, moment: Moment) -> list[Alarm]:

@@ -66,5 +66,5 @@ def _of_losses(state: RunState, new: int, moment: Moment, steps: float) -> list[
     alarms += bump_alarms(state, moment, steps)
     alarms += flat_alarms(state, new, moment)
     if magnitude and new >= PIECE:
-        alarms += collapse_alarms(state, moment)
+        alarms += collapse_alarms(state, new, moment)
     return alarms + spike_rate_alarms(state, seen, new, moment)

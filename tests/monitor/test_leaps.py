@@ -72,3 +72,20 @@ def test_updates_that_follow_their_gradients_or_stay_are_no_fault() -> None:
     found = transitions_of(records(4.0, ["h.1.up"], True))
     assert "leap" not in {entry.detector for each in found for entry in each.evidence}
     assert raised(1.0, NAMES) == []
+
+
+def test_where_readings_are_rare_each_is_looked_at() -> None:
+    random = np.random.default_rng(4)
+    log: list[dict[str, Any]] = []
+    for at in range(60):
+        wild = 0.3 * np.sin(0.7 * at)
+        layers = {name: {"update_ratio": float(1e-3 * random.lognormal(wild, 0.1))} for name in NAMES}
+        layers["h.1.up"]["update_ratio"] *= 6.0 if at >= 40 else 1.0
+        log.append({"run": "r1", "step": at * 10, "loss": 3.0 * 0.99**at, "lr": 1e-3, "layers": layers})
+    found = [each for each in transitions_of(log) if each.severity is not Severity.INFO]
+    assert (found[0].kind, found[0].layer, found[0].statistic) == (
+        "update_ratio_high",
+        "h.1.up",
+        "update_ratio",
+    )
+    assert found[0].step <= 440

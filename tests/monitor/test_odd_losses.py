@@ -57,6 +57,14 @@ def test_spikes_that_come_far_more_often_than_before_are_a_warning() -> None:
     assert ("loss_spike_transient") in [kind for kind, _ in kinds(records)]
 
 
+@pytest.mark.parametrize(("left", "found"), [(0.25, ["loss_collapse"]), (0.6, [])])
+def test_a_loss_far_below_all_of_late_at_once_is_a_collapse_however_noisy_it_is(
+    left: float, found: list[str]
+) -> None:
+    records = model_only(lambda step: 0.3 * (left if step >= 200 else 1.0), range(240), 0.15)
+    assert [kind for kind, _ in kinds(records)] == found
+
+
 def test_a_run_that_always_spikes_is_quiet() -> None:
     records = model_only(falling, range(1500), 0.01)
     for record in records:

@@ -39,6 +39,27 @@ def test_a_rank_whose_gradient_leaves_its_peers_is_named_with_its_layer() -> Non
     assert incident.step <= 53
 
 
+def test_a_rank_that_was_hardly_ever_anything_but_far_above_its_peers_is_named_soon() -> None:
+    """Before the chart knows what is usual of anybody; the readings are rare."""
+
+    def from_early_on(step: int, rank: int, record: dict[str, Any]) -> None:
+        for of_layer in record["layers"].values():
+            of_layer["grad_norm"] *= 8.0 if step >= 3 and rank == 1 else 1.0
+
+    records = of_ranks(range(12), 4, from_early_on)
+    for record in records:
+        record["step"] *= 10
+    (incident,) = warnings(records)
+    assert (incident.kind, incident.ranks, incident.step) == ("rank_gradient_outlier", (1,), 70)
+
+
+def test_a_rank_of_which_one_layer_is_far_above_is_not_said_to_be_so_before_its_usual_is_known() -> None:
+    def one_layer(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["layers"]["h.1"]["grad_norm"] *= 8.0 if rank == 1 else 1.0
+
+    assert warnings(of_ranks(range(60), 4, one_layer)) == []
+
+
 def test_ranks_of_few_samples_are_wild_and_a_young_run_has_not_shown_how_wild() -> None:
     noise = np.random.default_rng(2)
 
