@@ -11,6 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.kin import beside, family_of, is_in_a_row, last_of_no_row
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.series import SeriesTable
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -46,9 +47,12 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         families = {}
         for name, members in _families_of(table, signal).items():
             families[name] = members[learned[members] & (table.trainable[table.slot_layer[members]] != 0)]
+            if signal == "grad_norm":  # where a layer's weights are known, they say whether they are poor
+                families[name] = families[name][beside(table, families[name], "weight_norm") < 0]
         off |= _off_siblings(families, level, signal)
         if signal == "weight_norm":
             off |= _off_few(state, families, level)
+    off = {slot: away for slot, away in off.items() if not is_rounding_error(state, slot)}
     if off:
         worst = sorted(off, key=lambda slot: -abs(off[slot]))
         return [_alarm(state, worst, [2.0 ** (abs(off[slot]) - LEAST_OFF) for slot in worst], moment)]

@@ -25,7 +25,8 @@ UPDATE_RISE = 0.8
 UPDATE_FALL = 1.5
 CLEAR_Z = 4.0
 BROAD_SHARE = 0.6
-LEAST_SPEEDS = 4
+LEAST_KNOWN = 4
+"""Readings from which on it is known how fast weights move, or how large updates are."""
 OTHER_WEIGHTS = 6.0
 """Times the fastest of late: the norms of weights that go on move at most three times as fast at a resume."""
 LEAST_MOVED = 3e-4
@@ -108,7 +109,7 @@ def _most_moved(state: RunState, moved: NDArray[np.float64], readings: float, mo
     usual = state.history.speeds
     told = moved[np.isfinite(moved) & (moved > 0)]
     speed = float(np.median(told)) if len(told) else 0.0
-    if speed < LEAST_MOVED or len(usual) < LEAST_SPEEDS:
+    if speed < LEAST_MOVED or len(usual) < LEAST_KNOWN:
         return []
     rate = speed / readings / (state.context.lr or 1.0)
     ratio = rate / (OTHER_WEIGHTS * max(usual))
@@ -157,6 +158,8 @@ def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if not len(slots):
         return []
     history.known["resume.updates"] = float(history.resumed)
+    if slab.middle(Row.N, slots) < LEAST_KNOWN:
+        return []
     moved = _moved(state, slots)
     middle = float(np.median(moved))
     clear = np.abs(z) >= CLEAR_Z

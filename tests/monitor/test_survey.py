@@ -154,15 +154,23 @@ def test_a_small_head_is_no_like_of_the_one_layer_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stem", "rows", "found"), [("stem", 4, []), ("stem", 12, ["poor_initialisation"]), ("12", 12, [])]
+    ("stem", "rows", "weights", "found"),
+    [
+        ("stem", 4, False, []),
+        ("stem", 12, False, ["poor_initialisation"]),
+        ("stem", 12, True, []),
+        ("12", 12, False, []),
+    ],
 )
-def test_few_layers_in_a_row_or_those_without_names_may_be_of_other_kinds(
-    stem: str, rows: int, found: list[str]
+def test_few_layers_in_a_row_or_those_without_names_or_with_weights_as_the_others_may_be_of_other_kinds(
+    stem: str, rows: int, weights: bool, found: list[str]
 ) -> None:
     layers = (stem, *(str(at) for at in range(rows)))
     records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
     for record in records:
         record["layers"]["2"]["grad_norm"] /= 6  # as a normalisation's among linear layers
+        for of_layer in record["layers"].values():
+            of_layer["weight_norm"] = 3.0 if weights else None
     assert [kind for kind, _ in kinds(records)] == found
 
 
