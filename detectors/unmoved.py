@@ -25,9 +25,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Unmoved"]
+__all__ = ["JUMP", "Unmoved"]
 
 MOVES: Final = 4
+JUMP: Final = 0.05
+"""Of itself: what moves by so much from one check to the next is nothing to skim over."""
+_JUMP: Final = np.float32(JUMP)
 _MOST: Final = 1 << 14
 _FACTOR: Final = 3
 LEAST: Final = 3
@@ -68,8 +71,8 @@ class Unmoved:
         return int(np.count_nonzero(self._watched))
 
     def is_calm(self, x: NDArray[np.float32]) -> bool:
-        """Whether of readings x (float32 [n]) none that is watched is the same, and none was."""
-        calm: bool = not self._running and _moves(x, self._last, self._watched)
+        """Whether of readings x (float32 [n]) none that is watched is the same, and none was; and none has jumped."""
+        calm: bool = not self._running and _move(x, self._last, self._watched)
         return calm
 
     def take(self, x: NDArray[np.float32]) -> None:
@@ -118,12 +121,13 @@ class Unmoved:
 
 
 @njit(cache=True, error_model="numpy")
-def _moves(x: Any, last: Any, watched: Any) -> bool:
-    """Whether none that is watched is the same."""
-    same = False
+def _move(x: Any, last: Any, watched: Any) -> bool:
+    """Whether none that is watched is the same, and none has jumped."""
+    odd = False
     for i in range(x.size):
-        same |= (x[i] == last[i]) & watched[i]
-    return not same
+        odd |= (x[i] == last[i]) & watched[i]
+        odd |= abs(x[i] - last[i]) >= _JUMP * last[i]
+    return not odd
 
 
 @njit(cache=True, error_model="numpy")

@@ -16,8 +16,9 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.kinds import KINDS
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence, Severity
+from anomaly.monitor.kin import FEW_WEIGHTS_CAUTION, are_next_to_nothing
 from anomaly.monitor.learning import what_learns
-from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing, matters
+from anomaly.monitor.matters import matters
 from anomaly.monitor.meaning import Stage
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable

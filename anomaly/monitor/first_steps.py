@@ -48,7 +48,8 @@ def profile_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         for name, members in _families_of(table, signal).items():
             families[name] = members[learned[members] & (table.trainable[table.slot_layer[members]] != 0)]
             if signal == "grad_norm":  # where a layer's weights are known, they say whether they are poor
-                families[name] = families[name][beside(table, families[name], "weight_norm") < 0]
+                weights = beside(table, families[name], "weight_norm")
+                families[name] = families[name][(weights < 0) | ~learned[weights]]
         off |= _off_siblings(families, level, signal)
         if signal == "weight_norm":
             off |= _off_few(state, families, level)

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from anomaly.incidents.cause import block_of
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
+from anomaly.monitor.state import RunState
+from detectors.rows import Row
 
+LARGER = 1.6
+"""log2: weights of which a quarter of the layers have three times as many are next to nothing."""
+FEW_WEIGHTS_CAUTION = 2.0
+"""What is next to nothing doubles by what others hardly notice; in its first readings it grows many times over."""
 _NUMBERS = re.compile(r"\d+")
 _IN_A_ROW = re.compile(r".*#(?:[._/](?:weight|bias|kernel|scale|gamma|beta))?")
 
@@ -37,6 +43,14 @@ def last_of_no_row(layers: Sequence[str]) -> int:
     A row that ends behind it gives the output: only other rows, if any, come after it, as a value's after a policy's.
     """
     return max((at for at, name in enumerate(layers) if not is_in_a_row(family_of(name))), default=-1)
+
+
+def are_next_to_nothing(state: RunState, slot: int) -> bool:
+    """Whether a layer has few weights yet: biases and learned tokens begin at next to 0, and grow many times over."""
+    slab, slots = state.slab, state.table.weight_slots
+    large = float(np.nanquantile(slab.known(Row.FAST, slots, 1), 0.75, method="lower"))
+    own = float(slab.known(Row.FAST, np.array([slot]), 1)[0])
+    return own < large - LARGER
 
 
 class Kin:

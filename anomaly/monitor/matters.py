@@ -7,24 +7,20 @@ from math import isfinite
 import numpy as np
 
 from anomaly.monitor.context import clipping_of_late, other_data_explain
+from anomaly.monitor.kin import are_next_to_nothing
 from anomaly.monitor.learning import SLOW_READINGS, moving_slowly
 from anomaly.monitor.losses import is_young
 from anomaly.monitor.own_series import left_its_level
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import is_expert, updates_are_lost
 from anomaly.monitor.state import RunState
-from detectors.rows import Row
 
 CLIPPED = 0.7
 """Gradients clipped to less than this share of what they usually are make updates smaller, with plain SGD as much."""
 LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
-LARGER = 1.6
-"""log2: weights of which a quarter of the layers have three times as many are next to nothing."""
 BEGINNING_READINGS = 20
-FEW_WEIGHTS_CAUTION = 2.0
-"""What is next to nothing doubles by what others hardly notice; in its first readings it grows many times over."""
 ENTROPY_LEFT = 0.3
 """Heads that learn where to look have half of it left."""
 SAME_UPDATES = 1.75
@@ -71,14 +67,6 @@ def _are_smaller_weights(state: RunState, slot: int) -> bool:
     """Whether a layer's updates are about what they were, of weights that are next to nothing now, as biases may be."""
     weights = state.table.slot_of(state.table.layer_name(slot) or "", "weight_norm")
     return weights is not None and _ratio(state, slot) * _ratio(state, weights) < SAME_UPDATES
-
-
-def are_next_to_nothing(state: RunState, slot: int) -> bool:
-    """Whether a layer has few weights yet: biases and learned tokens begin at next to 0, and grow many times over."""
-    slab, slots = state.slab, state.table.weight_slots
-    large = float(np.nanquantile(slab.known(Row.FAST, slots, 1), 0.75, method="lower"))
-    own = float(slab.known(Row.FAST, np.array([slot]), 1)[0])
-    return own < large - LARGER
 
 
 def _clipped(state: RunState) -> float:

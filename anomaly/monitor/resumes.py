@@ -11,6 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.history import RESUME_READINGS
+from anomaly.monitor.jumps import moved_too_far
 from anomaly.monitor.kin import beside
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -31,8 +32,6 @@ OTHER_WEIGHTS = 6.0
 """Times the fastest of late: the norms of weights that go on move at most three times as fast at a resume."""
 LEAST_MOVED = 3e-4
 """Of their norm: weights that are other ones by less are nobody's concern."""
-OTHER_LAYER = 3.0
-"""Times the updates of the steps between: no norm moves by more than the sum of its updates' norms."""
 LEAST_OF_LAYER = 0.01
 """As `LEAST_MOVED`, of one layer."""
 RESHAPING = ("world_size", "precision")
@@ -99,8 +98,14 @@ def weights_alarms(
     readings = gap + max(away / interval - 1.0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = np.abs(norms.astype(np.float64) / before - 1.0)
-    return _most_moved(state, moved, readings, moment) or _layers_moved(
-        state, before, norms, moved, readings * interval / MILLIONTHS, moment
+    return _most_moved(state, moved, readings, moment) or moved_too_far(
+        state,
+        before,
+        norms,
+        moved >= LEAST_OF_LAYER,
+        readings * interval / MILLIONTHS,
+        moment,
+        "resume_corruption",
     )
 
 
@@ -117,34 +122,6 @@ def _most_moved(state: RunState, moved: NDArray[np.float64], readings: float, mo
         return []
     evidence = Evidence("weight_norm", rate, max(usual), ratio, "speed")
     return [alarm_by("resume_corruption", moment.step, evidence)]
-
-
-def _layers_moved(
-    state: RunState,
-    before: NDArray[np.float32],
-    norms: NDArray[np.float32],
-    moved: NDArray[np.float64],
-    steps: float,
-    moment: Moment,
-) -> list[Alarm]:
-    """Single layers' norms have moved further than the updates of so many steps reach."""
-    table = state.table
-    updates = beside(table, table.weight_slots, "update_ratio")
-    far = np.flatnonzero((moved >= LEAST_OF_LAYER) & (updates >= 0))
-    usual = np.array([state.slab.describe(slot).expected for slot in updates[far].tolist()])
-    with np.errstate(divide="ignore"):
-        ratios = moved[far] / (OTHER_LAYER * usual * steps)
-    found = np.argsort(-ratios, kind="stable")[: np.count_nonzero(ratios >= 1)]
-    if not len(found):
-        return []
-    names = tuple(table.layer_name(slot) or "" for slot in table.weight_slots[far[found]].tolist())
-    evidence = tuple(
-        Evidence(
-            "weight_norm", float(norms[far[at]]), float(before[far[at]]), float(ratios[at]), "speed", name
-        )
-        for at, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
-    )
-    return [alarm_of("resume_corruption", moment.step, evidence, names)]
 
 
 def _optimiser_alarms(state: RunState, moment: Moment) -> list[Alarm]:

@@ -16,6 +16,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import left_by_clipping
 from anomaly.monitor.history import PIECE
+from anomaly.monitor.jumps import jump_alarms
 from anomaly.monitor.resumes import weights_alarms
 from anomaly.monitor.rules import (
     EXPERT_ZERO_READINGS,
@@ -43,7 +44,7 @@ STILL_SPEED = 1e-6
 """Of its norm per reading: weights that move less have not moved in some hundred readings."""
 SPEED = "weights.speed"
 """Of the median layer's norm, relative, per reading, at the last check."""
-_LAST, _CHECKS, _SLOW = "weights.reading", "weights.checks", "weights.slow"
+_LAST, _STEP, _CHECKS, _SLOW = "weights.reading", "weights.step", "weights.checks", "weights.slow"
 
 
 def is_due(state: RunState, values: NDArray[np.float32], further: int = 0) -> bool:
@@ -79,6 +80,7 @@ def _note_check(state: RunState) -> None:
     """A check was made with the present reading."""
     known = state.history.known
     known[_LAST], known[_CHECKS] = float(state.readings), known.get(_CHECKS, 0.0) + 1.0
+    known[_STEP] = float(state.newest_step or 0)
 
 
 def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Moment) -> list[Alarm]:
@@ -88,7 +90,9 @@ def stillness_alarms(state: RunState, values: NDArray[np.float32], moment: Momen
         state.unmoved = Unmoved(len(slots))
     gap = max(1.0, state.readings - state.history.known.get(_LAST, 0.0))
     close = _is_close(state)
+    step = state.history.known.get(_STEP, math.nan)
     other = weights_alarms(state, state.unmoved.last, values[slots], gap, moment)
+    other = other or jump_alarms(state, state.unmoved.last, values[slots], step, moment)
     ratios, speed = state.unmoved.judge(values[slots], close)
     _note_check(state)
     if other:

@@ -12,8 +12,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, lr_offset, own_data
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.kin import Kin, Kindred, kindred_of
-from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing
+from anomaly.monitor.kin import FEW_WEIGHTS_CAUTION, Kin, Kindred, are_next_to_nothing, kindred_of
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step

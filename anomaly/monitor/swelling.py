@@ -14,8 +14,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
-from anomaly.monitor.kin import kindred_of
-from anomaly.monitor.matters import FEW_WEIGHTS_CAUTION, are_next_to_nothing
+from anomaly.monitor.kin import FEW_WEIGHTS_CAUTION, are_next_to_nothing, kindred_of
 from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.norms import SIGNALS, Norms
 from anomaly.monitor.rounded import is_rounding_error
