@@ -22,11 +22,11 @@ Reading order, which is the order of the data:
     kin         which layers have their like; mixture: which are parts of experts; anchors: where levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,
-                leaps, swelling of norms, first_steps)
+                leaps, swelling of norms, first_steps); before_resume: what a resume is held against
     symptoms    what else the suspected layers show; explanation: which benign explanations there are
-    stillness   weights whose norms no longer move
+    stillness   weights whose norms no longer move; jumps: or move further than updates reach
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that
-                says; replicas: ranks that must agree
+                says; standing_out: by far, before what is usual is known; replicas: ranks that must agree
     missing_layers  (layer_looks) a layer that no longer reports
     timers      what only time can tell: a silent run
     watches     the series that a user's river detectors watch

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import Evidence, Source
+from anomaly.monitor.before_resume import note_resume
 from anomaly.monitor.context import RESTART, be_cautious, restart_looks
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.judge import judge
@@ -30,7 +31,6 @@ from anomaly.monitor.restarts import (
     join_attempt,
     note_session,
 )
-from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.rules import last_good_step
 from anomaly.monitor.state import RankState, RunState, SlotRecord
 from anomaly.records import MILLIONTHS, StepMessage, home_key

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from anomaly.errors import RecordError
 from anomaly.incidents.transition import LEARNING_RATE
+from anomaly.monitor.before_resume import note_resume
 from anomaly.monitor.history import PIECE
-from anomaly.monitor.resumes import note_resume
 from anomaly.monitor.state import Context, RunState
 from anomaly.records import MILLIONTHS, Event, step_millionths
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
+from anomaly.monitor.context import lr_offset
 from anomaly.monitor.kin import are_next_to_nothing, beside
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
+from detectors.rows import Row
 from detectors.unmoved import JUMP
 
 KNOWN = 8
@@ -82,8 +84,10 @@ def _moved(norms: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[n
 
 
 def _update(state: RunState, slot: int) -> float:
-    """A layer's update ratio as expected, or the last one, if that is larger; infinite where little is known."""
-    reading = state.slab.describe(slot)
-    if state.slab.learned(slot) < KNOWN:
+    """A layer's update ratio as expected, of late or at last, whichever is largest; infinite where little is known."""
+    slab, offset = state.slab, lr_offset(state)
+    if slab.learned(slot) < KNOWN or not math.isfinite(offset):
         return math.inf
-    return float(np.nanmax((reading.expected, reading.value)))
+    reading = slab.describe(slot)
+    of_late = 2.0 ** (float(slab.known(Row.FAST, np.array([slot]), 1)[0]) + offset)
+    return float(np.nanmax((reading.expected, of_late, reading.value)))

@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
+from anomaly.monitor.before_resume import (
+    DEVIATION_KEY,
+    INTERVAL_KEY,
+    LEVEL_KEY,
+    NEWEST_KEY,
+    WANDER_KEY,
+    log2_of,
+)
 from anomaly.monitor.history import RESUME_READINGS
 from anomaly.monitor.jumps import moved_too_far
 from anomaly.monitor.kin import beside
@@ -18,9 +26,6 @@ from anomaly.records import MILLIONTHS
 from detectors.rows import DEVIATION, FAST_RATE, Row
 from detectors.samples import Before, rise
 
-BEFORE_READINGS = 32
-_LEVEL, _DEVIATION, _WANDER = "resume.level", "resume.deviation", "resume.wander"
-_NEWEST, _INTERVAL = "resume.newest", "resume.interval"
 UPDATE_RISE = 0.8
 """log2: how much larger the median layer's updates are without the optimiser's state, at the least."""
 UPDATE_FALL = 1.5
@@ -38,22 +43,6 @@ RESHAPING = ("world_size", "precision")
 """Events with which a norm may be another of the same weights."""
 
 
-def note_resume(state: RunState) -> None:
-    """The next reading is the first after a resume: remember what the loss was before."""
-    history = state.history
-    if history.resumed == history.seen:
-        return  # announced twice: by an event and by a new session
-    history.read()
-    history.resumed = history.taken
-    history.known[_NEWEST] = float(history.steps[-1]) if len(history.steps) else -math.inf
-    history.known[_INTERVAL] = float(np.median(np.diff(history.steps))) if len(history.steps) > 1 else 0.0
-    before = Before.of(_log2(history.of("loss"))[-BEFORE_READINGS:])
-    for name in (_LEVEL, _DEVIATION, _WANDER):
-        history.known.pop(name, None)
-    if before is not None:
-        history.known |= {_LEVEL: before.level, _DEVIATION: before.deviation, _WANDER: before.wander}
-
-
 def resume_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """What the first readings after a resume say."""
     since = state.history.taken - state.history.resumed
@@ -66,14 +55,14 @@ def resume_alarms(state: RunState, moment: Moment) -> list[Alarm]:
 def _loss_alarms(state: RunState, moment: Moment, since: int) -> list[Alarm]:
     """F51: the loss is not the one before, nor the one that the same steps had."""
     history, known = state.history, state.history.known
-    if _LEVEL not in known:
+    if LEVEL_KEY not in known:
         return []
-    before = Before(known[_LEVEL], known[_DEVIATION], known[_WANDER])
+    before = Before(known[LEVEL_KEY], known[DEVIATION_KEY], known[WANDER_KEY])
     after = history.of("loss")[-since:]
     first_step = int(history.steps[-min(since, len(history.steps))])
-    repeats = first_step <= known[_NEWEST]
+    repeats = first_step <= known[NEWEST_KEY]
     earlier = history.flat.level_at(first_step / MILLIONTHS) if repeats else -math.inf
-    ratio = rise(before, _log2(after), earlier)
+    ratio = rise(before, log2_of(after), earlier)
     if ratio < 1 or not after[-1] > 0:
         return []
     evidence = Evidence("loss", float(after[-1]), 2.0**before.level, ratio, "two_samples")
@@ -88,11 +77,11 @@ def weights_alarms(
     before, norms: at the check before and now, float32 [weight slots]; gap: the readings between.
     """
     known, changes = state.history.known, state.context.changes
-    interval = known.pop(_INTERVAL, 0.0)
+    interval = known.pop(INTERVAL_KEY, 0.0)
     if not interval:
         return []
     reshaped = any(state.readings - changes.get(event, (-math.inf, 0))[0] <= gap for event in RESHAPING)
-    away = moment.step - known[_NEWEST]
+    away = moment.step - known[NEWEST_KEY]
     if reshaped or away <= 0:
         return []  # steps that are repeated have the weights of then
     readings = gap + max(away / interval - 1.0, 0.0)
@@ -194,8 +183,3 @@ def _updates_alarm(
         )
     names = tuple(state.table.layer_name(slot) or "" for slot in order.tolist())
     return alarm_of("optimizer_state_lost", moment.step, tuple(evidence), names)
-
-
-def _log2(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    positive: NDArray[np.float64] = values[np.isfinite(values) & (values > 0)].astype(np.float64)
-    return np.log2(positive)
