@@ -32,6 +32,8 @@ FAR = 2.0
 """Times the bar that a first layer must be out by where the loss says nothing, …"""
 FAR_EFFECT = 0.5
 """… and log2 units: by 40 %."""
+ALONG = 0.4
+"""Of the bar of a single reading: what a rank's loss must pass where what a layer makes of its batch passes its own."""
 LOSSES_IN_A_ROW = 4
 LASTING_LOSS = 1.0 / 3.0
 """Of the bar of a single reading: what each of so many must pass, where the chart of them all alarms."""
@@ -164,7 +166,7 @@ def _bad_batch(judged: _Judged) -> Alarm | None:
     by_far = (size >= FAR * bar) & of_batch & (np.abs(verdict.effect) >= FAR_EFFECT)
     rows = by_far.any(axis=1)
     if loss is not None:
-        spiked = (verdict.z[:, loss] >= bar[loss]) | (verdict.swing[loss] >= judged.clip)
+        spiked = (verdict.z[:, loss] >= ALONG * bar[loss]) | (verdict.swing[loss] >= judged.clip)
         rows |= spiked & ((size >= bar) & of_batch).any(axis=1)
         of_batch[loss] = True
     out = (size >= bar) & of_batch & rows[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from anomaly.incidents import Severity
 from tests.monitor.logs import healthy, log_of, outcome_of
@@ -155,6 +156,21 @@ def test_a_bad_batch_on_one_rank_is_found_in_its_step() -> None:
     assert (incident.kind, incident.ranks, incident.layer) == ("bad_batch", (3,), "embed")
     assert incident.step <= 101
     assert incident.first_step == 100
+
+
+@pytest.mark.parametrize(
+    ("loss", "layer", "found"), [(1.25, 1.6, True), (1.25, 1.0, False), (1.0, 1.6, False)]
+)
+def test_a_bad_batch_that_a_layer_shows_need_not_stand_out_as_much_by_its_loss(
+    loss: float, layer: float, found: bool
+) -> None:
+    def garbage(step: int, rank: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([6, step, rank]).standard_normal(2)
+        record["loss"] = 3.4 * float(np.exp(0.05 * noise[0])) * (loss if (step, rank) == (100, 3) else 1.0)
+        size = layer if (step, rank) == (100, 3) else 1.0
+        record["layers"]["embed"]["act_rms"] = size * float(np.exp(0.05 * noise[1]))
+
+    assert [each.ranks for each in warnings(of_ranks(range(120), 4, garbage))] == ([(3,)] if found else [])
 
 
 def test_a_bad_batch_shows_in_the_loss_that_all_ranks_share() -> None:
