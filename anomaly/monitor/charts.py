@@ -24,7 +24,6 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
 from anomaly.records import MILLIONTHS, step_number
-from detectors.rows import Row
 from detectors.siblings import apart
 from detectors.slab import readings_that_last
 
@@ -44,8 +43,6 @@ WEAK_SUSPECT = 0.25
 ROUTED_CAUTION = 2.0
 """A part of a mixture of experts gets what its router sends it, and learns by that: it needs twice the evidence."""
 LEARNING_CAUTION = 2.0
-LEFT_BEHIND = 64
-"""Readings for which a layer's updates have been elsewhere: others that moved with them may be at home there by now."""
 
 
 @dataclass(slots=True)
@@ -76,10 +73,11 @@ def _findings(state: RunState) -> list[Finding]:
     top /= care
     small /= care
     small[table.routed_slots] = 0.0
-    if state.context.lr is None:  # a schedule moves all updates, and only one layer's own are anybody's fault
+    if (
+        state.context.lr is None
+    ):  # a schedule moves all updates: only what some do by themselves counts, as leaps and strays
         top[table.update_slots] = 0.0
-        old = slab.row(Row.AGE)[table.update_slots] > LEFT_BEHIND
-        small[table.update_slots[old]] = 0.0
+        small[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
     _add(state, by_kind, np.flatnonzero(np.abs(top) >= 1).tolist(), top)
     _settle_breadth(state, by_kind, top)

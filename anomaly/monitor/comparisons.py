@@ -41,7 +41,7 @@ STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
 """Of the ranks' step time: a rank that waits for its data by less than that longer holds nobody up."""
-PAIR_CAUTION = 1.3
+PAIR_CAUTION = 1.8
 """Of two ranks nobody knows how wild they are just now."""
 YOUNG, YOUNG_FROM = 20.0, 8.0
 """Readings, as in the slab's evidence."""

@@ -140,8 +140,9 @@ def _off_siblings(families: _Families, level: NDArray[np.float32], signal: str) 
     """Slot -> log2 of how far it is off its siblings, for those clearly off.
 
     The first and the last of layers that are but numbered take and give something else than the others, so their sizes
-    are others, too. Gradients are largest where they come from. Where one word and a number is all that any name says
-    (`layer_17`), the first two may be embeddings, and gradients are those of convolutions and of normalisations.
+    are others, too. Gradients are largest where they come from, and a first block is given what no block has made.
+    Where one word and a number is all that any name says (`layer_17`), the first two may be embeddings, and gradients
+    are those of convolutions and of normalisations.
     """
     off: dict[int, float] = {}
     for name, members in families.items():
@@ -161,7 +162,7 @@ def _ends_of(name: str, nameless: bool, last: int, signal: str) -> tuple[int, ..
         return 0, last
     if nameless:
         return 0, 1, last
-    return (last,) if signal == "grad_norm" else ()
+    return {"grad_norm": (last,), "act_rms": (0,)}.get(signal, ())
 
 
 def _alarm(state: RunState, slots: list[int], scores: list[float], moment: Moment) -> Alarm:

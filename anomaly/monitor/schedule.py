@@ -37,6 +37,8 @@ MATCHED_READINGS = 16
 MATCHED = 0.02
 OFF_DECLARED = 0.1
 OFF_READINGS = 4
+_ROSE = "lr.rose"
+"""The reading from which on it has done nothing but rise."""
 LEAST_SHAPE = 0.3
 """Of the declared peak: where a floor that was not declared no longer matters."""
 
@@ -45,6 +47,8 @@ def schedule_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     """F28 where no single reading shows it: a creep, a drop or rise out of a smooth decay, a rate off the declared."""
     history = state.history
     count, least, most, rising, last = steps_of(history.of("lr"))
+    if rising < count - 1:
+        history.known[_ROSE] = float(history.taken - rising)
     creeps = rising >= CREEP_READINGS - 1 and last >= CREEP * (state.context.settled_lr or math.inf)
     jumps = least < 1 / FALL or most > RISE
     if count < CREEP_READINGS or not (creeps or jumps or state.context.declared):
@@ -75,6 +79,8 @@ def _creep(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -
     if settled is None or last[-1] < CREEP * settled or np.any(np.diff(last) <= 0):
         return None
     falls = np.flatnonzero(np.diff(lr) <= 0)
+    if state.history.known.get(_ROSE, 0.0) < CREEP_READINGS:
+        return None  # it had not settled
     return (int(falls[-1]) + 1 if len(falls) else 0), settled
 
 

@@ -32,6 +32,13 @@ def test_a_learning_rate_that_creeps_up_after_its_warm_up_is_found_within_forty_
     assert 214 <= found[0][1] <= 235
 
 
+def test_a_rate_that_had_not_settled_may_rise_again_as_slowly_as_it_likes() -> None:
+    """A short warm-up before a long one."""
+    assert (
+        kinds(with_lr(lambda step: 1e-3 * (step + 1) if step < 5 else 2e-3 + 2e-5 * step, range(300))) == []
+    )
+
+
 def test_a_rate_that_falls_out_of_a_smooth_decay_by_more_than_a_step_decay_is_off_its_schedule() -> None:
     found = kinds(with_lr(lambda step: cosine(step) / (30 if step >= 300 else 1), range(400)))
     assert [kind for kind, _ in found] == ["lr_schedule"]

@@ -121,6 +121,15 @@ def test_embeddings_and_ends_are_no_siblings_where_names_hold_but_numbers(
     assert [kind for kind, _ in kinds(records)] == found
 
 
+@pytest.mark.parametrize(("block", "found"), [(0, []), (4, ["poor_initialisation"])])
+def test_what_a_first_block_puts_out_is_no_like_of_the_others(block: int, found: list[str]) -> None:
+    layers = tuple(f"h.{at}.attn" for at in range(8))
+    records = [{"run": "r1", **healthy(step, layers=layers)} for step in range(30)]
+    for record in records:
+        record["layers"][layers[block]]["act_rms"] /= 14
+    assert [kind for kind, _ in kinds(records)] == found
+
+
 @pytest.mark.parametrize(("gain", "found"), [(1.2, []), (1.8, ["poor_initialisation"])])
 def test_activations_that_grow_wild_with_depth_are_poorly_initialised(gain: float, found: list[str]) -> None:
     layers = tuple(f"h.{at}" for at in range(14))
