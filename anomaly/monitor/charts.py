@@ -75,9 +75,8 @@ def _findings(state: RunState) -> list[Finding]:
     small[table.routed_slots] = 0.0
     if (
         state.context.lr is None
-    ):  # a schedule moves all updates: only what some do by themselves counts, as leaps and strays
-        top[table.update_slots] = 0.0
-        small[table.update_slots] = 0.0
+    ):  # a schedule moves all updates; leaps and strays find what some do by themselves
+        top[table.update_slots] = small[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
     _add(state, by_kind, np.flatnonzero(np.abs(top) >= 1).tolist(), top)
     _settle_breadth(state, by_kind, top)
