@@ -73,9 +73,7 @@ def _findings(state: RunState) -> list[Finding]:
     top /= care
     small /= care
     small[table.routed_slots] = 0.0
-    if (
-        state.context.lr is None
-    ):  # a schedule moves all updates; leaps and strays find what some do by themselves
+    if state.context.lr is None:  # a schedule moves all; what some do by themselves leaps and strays find
         top[table.update_slots] = small[table.update_slots] = 0.0
     by_kind: dict[str, list[int]] = {}
     _add(state, by_kind, np.flatnonzero(np.abs(top) >= 1).tolist(), top)
