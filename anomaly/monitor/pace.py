@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
-from anomaly.incidents.transition import LEARNING_RATE, Evidence
+from anomaly.incidents.transition import LEARNING_RATE, Evidence, Severity
 from anomaly.monitor.context import caution
 from anomaly.monitor.history import PIECE, History
 from anomaly.monitor.rules import onset_step
@@ -24,6 +26,8 @@ TAIL_KEPT = 0.98
 LEAST_SHARE, MOST_SHARE, SURE = 0.25, 0.9, 3.0
 """Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
 many standard errors that must be."""
+WHOLE = 0.025
+"""log2: how near the median of the last steps comes to a whole number of doublings, as their seconds have noise."""
 STRAGGLER = "straggler"
 _USUAL, _TAIL, _PEAK, _SINCE = "pace.usual", "pace.tail", "pace.peak", "pace.since"
 
@@ -56,7 +60,19 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
         return []
     first_step = onset_step(state, int(lasts) + LAST // 2, moment)
     evidence = Evidence("step_seconds", 2.0**now, 2.0**usual, ratio, "pace")
-    return [alarm_by("throughput_drop", first_step, evidence)]
+    alarm = alarm_by("throughput_drop", first_step, evidence)
+    if _may_be_more_samples(state, now - usual):
+        return [replace(alarm, severity=Severity.INFO)]
+    return [alarm]
+
+
+def _may_be_more_samples(state: RunState, rise: float) -> bool:
+    """Whether steps take two, four or eight times as long (`rise`: log2), in a run that tells of no tokens.
+
+    Gradients that are accumulated over twice as many batches take twice as long; a slow host seldom takes just that.
+    """
+    doubled = round(rise)
+    return "tokens" not in state.table.model_slots and doubled >= 1 and abs(rise - doubled) <= WHOLE
 
 
 def _averages_more(history: History, usual: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anomaly.incidents import Severity
 from tests.monitor.logs import training, transitions_of
 from tests.monitor.survey_logs import serious
 
@@ -57,13 +58,32 @@ def test_steps_logged_one_in_ten_that_take_twice_as_long_are_told_of_within_32_r
     ("smaller", "falls", "found"),
     [(0.7, 0.0, []), (1.0, 0.0, ["throughput_drop"]), (1.0, 0.006, ["throughput_drop"])],
 )
-def test_steps_twice_as_long_whose_gradients_are_the_mean_of_more_samples_are_none(
+def test_longer_steps_whose_gradients_are_the_mean_of_more_samples_are_none(
     smaller: float, falls: float, found: list[str]
 ) -> None:
-    slower = slow(150, 2.0)
+    slower = slow(150, 1.8)
 
     def change(step: int, record: dict[str, Any]) -> None:
         slower(step, record)
         record["grad_norm_total"] *= (smaller if step >= 150 else 1.0) * float(np.exp(-falls * step))
 
     assert [each.kind for each in serious(transitions_of(training(range(300), change)))] == found
+
+
+@pytest.mark.parametrize(
+    ("times", "tokens", "warns"),
+    [(2.0, False, False), (4.0, False, False), (3.0, False, True), (2.0, True, True), (1.8, False, True)],
+)
+def test_steps_that_take_just_twice_as_long_may_be_of_more_batches_where_nothing_tells_of_tokens(
+    times: float, tokens: bool, warns: bool
+) -> None:
+    slower = slow(150, times)
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        slower(step, record)
+        if tokens:
+            record["tokens"] = 4096
+
+    found = [each for each in transitions_of(training(range(300), change)) if each.kind == "throughput_drop"]
+    assert found
+    assert any(each.severity is not Severity.INFO for each in found) is warns
