@@ -33,37 +33,45 @@ more than next to nothing went half as far."""
 def jump_alarms(
     state: RunState, before: NDArray[np.float32], norms: NDArray[np.float32], step: float, moment: Moment
 ) -> list[Alarm]:
-    """Layers overwritten while the run went on; told of no others that a check after a resume may tell of.
+    """Layers that were overwritten while the run went on.
 
     before, norms: at the check before, which was at `step` (millionths), and now, float32 [weight slots].
     """
     slots = state.table.weight_slots
-    far = _moved(norms, before) >= JUMP
-    if not far.any() or not moment.step > step:
+    far = np.flatnonzero(moves_of(norms, before) >= JUMP).tolist()
+    if not far or not moment.step > step:
         return []
-    few = [at for at in np.flatnonzero(far).tolist() if are_next_to_nothing(state, int(slots[at]))]
-    far[few] = False
+    far = [at for at in far if not are_next_to_nothing(state, int(slots[at]))]
     rare = max(1.0, state.slab.cadence(slots, state.age))  # those that are reported in turns are older
     steps = UNSEEN * rare * (moment.step - step) / MILLIONTHS
     return moved_too_far(state, before, norms, far, steps, moment, "weight_blowup")
+
+
+def moves_of(norms: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float64]:
+    """By how much of itself each norm has moved."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.abs(norms.astype(np.float64) / before - 1.0)
 
 
 def moved_too_far(
     state: RunState,
     before: NDArray[np.float32],
     norms: NDArray[np.float32],
-    asked: NDArray[np.bool_],
+    asked: list[int],
     steps: float,
     moment: Moment,
     kind: str,
 ) -> list[Alarm]:
-    """An alarm of the layers `asked` for, bool [weight slots], that no updates of so many steps move so far."""
+    """Those of the layers `asked` for that no updates of so many steps move so far.
+
+    asked: places in the weight slots.  before, norms: float32 [weight slots].
+    """
     table = state.table
     updates = beside(table, table.weight_slots, "update_ratio")
-    far = np.flatnonzero(asked & (updates >= 0))
+    far = np.array([at for at in asked if updates[at] >= 0], np.intp)
     usual = np.array([_update(state, slot) for slot in updates[far].tolist()])
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = _moved(norms, before)[far] / (FURTHER * usual * steps)
+        ratios = moves_of(norms, before)[far] / (FURTHER * usual * steps)
     found = np.argsort(-ratios, kind="stable")[: np.count_nonzero(ratios >= 1)]
     if not len(found):
         return []
@@ -75,12 +83,6 @@ def moved_too_far(
         for at, name in zip(found[:MAX_EVIDENCE].tolist(), names, strict=False)
     )
     return [alarm_of(kind, moment.step, evidence, names)]
-
-
-def _moved(norms: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float64]:
-    """By how much of itself each norm has moved."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.abs(norms.astype(np.float64) / before - 1.0)
 
 
 def _update(state: RunState, slot: int) -> float:

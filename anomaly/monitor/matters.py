@@ -21,6 +21,7 @@ LEFT_BY_CLIPPING = 0.35
 CLIPPING_READINGS = 600
 """From so many on, what is usual of clipping is known."""
 BEGINNING_READINGS = 20
+"""Until then weights of next to nothing may grow as they like."""
 ENTROPY_LEFT = 0.3
 """Heads that learn where to look have half of it left."""
 SAME_UPDATES = 1.75

@@ -19,7 +19,7 @@ from anomaly.monitor.before_resume import (
     log2_of,
 )
 from anomaly.monitor.history import RESUME_READINGS
-from anomaly.monitor.jumps import moved_too_far
+from anomaly.monitor.jumps import moved_too_far, moves_of
 from anomaly.monitor.kin import beside
 from anomaly.monitor.state import RunState
 from anomaly.records import MILLIONTHS
@@ -85,16 +85,11 @@ def weights_alarms(
     if reshaped or away <= 0:
         return []  # steps that are repeated have the weights of then
     readings = gap + max(away / interval - 1.0, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved = np.abs(norms.astype(np.float64) / before - 1.0)
+    moved = moves_of(norms, before)
+    far = np.flatnonzero(moved >= LEAST_OF_LAYER).tolist()
+    steps = readings * interval / MILLIONTHS
     return _most_moved(state, moved, readings, moment) or moved_too_far(
-        state,
-        before,
-        norms,
-        moved >= LEAST_OF_LAYER,
-        readings * interval / MILLIONTHS,
-        moment,
-        "resume_corruption",
+        state, before, norms, far, steps, moment, "resume_corruption"
     )
 
 

@@ -78,9 +78,9 @@ def _creep(state: RunState, lr: NDArray[np.float64], steps: NDArray[np.int64]) -
     last = lr[-CREEP_READINGS:]
     if settled is None or last[-1] < CREEP * settled or np.any(np.diff(last) <= 0):
         return None
-    falls = np.flatnonzero(np.diff(lr) <= 0)
     if state.history.known.get(_ROSE, 0.0) < CREEP_READINGS:
         return None  # it had not settled
+    falls = np.flatnonzero(np.diff(lr) <= 0)
     return (int(falls[-1]) + 1 if len(falls) else 0), settled
 
 

@@ -9,6 +9,7 @@ from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.peer_columns import Columns, Compared, Floats
 from anomaly.monitor.state import RunState
+from detectors.consensus import apart_from_peers
 
 IN_A_ROW = 5
 SLOWER = 2.0
@@ -57,28 +58,24 @@ def far_larger(
     groups: rows of the ranks in equal places; of two, nobody knows which is out.  y: log2, float64 [ranks, columns].
     """
     of_gradients = columns.of(Compared.GRADIENT)
-    away = np.full((len(numbers), len(of_gradients)), np.nan)
-    for group in groups:
-        if len(group) > 2:
-            known = np.where(np.isfinite(y), y, np.nan)[np.ix_(group, of_gradients)]
-            away[group] = known - np.median(known, axis=0)
+    away = apart_from_peers(y[:, of_gradients], [group for group in groups if len(group) > 2])
     measured = np.maximum(np.isfinite(away).sum(axis=1), 1)
     out = (away >= LARGER).sum(axis=1) >= LARGER_SHARE * measured
     lasting = in_a_row(state, "gradients", numbers, [numbers[at] for at in np.flatnonzero(out)], IN_A_ROW)
     if not lasting or len(lasting) * 2 > len(numbers):
         return None
     lead = max((numbers.index(number) for number in lasting), key=lambda at: float(np.nanmedian(away[at])))
-    order = np.argsort(-np.nan_to_num(away[lead]), kind="stable")[:MAX_EVIDENCE].tolist()
+    order = np.argsort(-np.nan_to_num(away[lead]), kind="stable")[:MAX_EVIDENCE]
     evidence = tuple(
         Evidence(
-            columns.statistics[of_gradients[at]],
-            2.0 ** float(y[lead, of_gradients[at]]),
-            2.0 ** float(y[lead, of_gradients[at]] - away[lead, at]),
-            float(away[lead, at]) / LARGER,
+            columns.statistics[column],
+            2.0 ** float(y[lead, column]),
+            2.0 ** float(y[lead, column] - by),
+            float(by) / LARGER,
             "peers",
-            columns.layers[of_gradients[at]],
+            columns.layers[column],
         )
-        for at in order
+        for column, by in zip(of_gradients[order].tolist(), away[lead, order].tolist(), strict=True)
     )
     return alarm_of("rank_gradient_outlier", step, evidence, (), tuple(lasting))
 

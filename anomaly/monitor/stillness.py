@@ -169,7 +169,7 @@ def _slow_alarms(state: RunState, speed: float, moment: Moment) -> list[Alarm]:
     rate = speed / lr if lr else speed
     usual = history.speeds
     slow = len(usual) >= SPEEDS and rate * SLOWER < min(usual)
-    slow = slow and rate * SLOWER < min(usual) * left_by_clipping(state)
+    slow = slow and rate * SLOWER < min(usual) * left_by_clipping(state)  # last, as it takes two medians
     count = history.known[_SLOW] = history.known.get(_SLOW, 0.0) + 1 if slow else 0.0
     if not slow:
         history.speeds = [*usual, rate][-SPEEDS:]
