@@ -66,9 +66,12 @@ def swelling(levels: NDArray[np.float32], blocks: NDArray[np.int32], shape: Shap
 
 def _over(levels: NDArray[np.float32], blocks: NDArray[np.int32], shape: Shape, effect: float) -> Swelling:
     y = -levels if shape.shrinks else levels
-    increases, grown = np.diff(y, axis=0), y[-1] - y[0]
-    pieces, known = len(increases), np.isfinite(increases).all(axis=0)
-    if not (known & (grown >= WORTH_A_LOOK * effect)).any():
+    pieces, grown = len(y) - 1, y[-1] - y[0]
+    if not (grown >= WORTH_A_LOOK * effect).any():
+        return Swelling(-1, 0.0, 0.0, pieces)
+    increases = y[1:] - y[:-1]
+    known = np.isfinite(increases).all(axis=0)
+    if not known.any():
         return Swelling(-1, 0.0, 0.0, pieces)
     if shape.shrinks:
         increases = increases - np.median(increases[:, known], axis=1, keepdims=True)
