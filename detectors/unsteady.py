@@ -10,7 +10,8 @@ Formula, for series i, at every reading, x_i the magnitude itself:
     jump_i  = min(|moved_i - common|, |moved_i|, CLIP own_i)        the common move is none of who does not share it
     m_i    += (jump_i - m_i) / max(SAMPLES, samples so far)
     grown_i = m_i / own_i                           own_i: the largest m_i before, learned late (see `learn`)
-    ratio   = min(grown_i / GROWN, grown_i / (PER_SECOND max(1, second)), m_i / LEAST_JUMP)
+    ratio   = min(grown_i / GROWN, grown_i / (PER_SECOND max(1, second)), m_i / LEAST_JUMP)       of fewer than
+                                                    ENOUGH series GROWN_OF_FEW: what all do shows badly in them
 
 of the i with the largest grown_i; second: the next largest.  A ratio of 1 or more is an alarm.  It asks for what the
 series did before and not for its scale in kernel.py, which takes noise that has grown for usual within fifty readings.
@@ -39,6 +40,8 @@ LEAST_JUMP: Final = 0.25
 """log2: noise of less than a fifth of a gradient is nobody's concern."""
 PER_SECOND: Final = 2.0
 GROWN: Final = 3.15
+ENOUGH: Final = 5
+GROWN_OF_FEW: Final = 4.0
 OWN_KEPT: Final = 0.98
 LEAST: Final = 3
 """Series; fewer tell nothing of each other."""
@@ -184,4 +187,5 @@ def _judge(state: Any) -> tuple[int, float, float]:
     if known < LEAST or best < 0:
         return -1, 0.0, 0.0
     top = np.float64(state[1, best])
-    return best, top, min(min(most / GROWN, most / (PER_SECOND * second)), top / LEAST_JUMP)
+    needed = GROWN if known >= ENOUGH else GROWN_OF_FEW
+    return best, top, min(min(most / needed, most / (PER_SECOND * second)), top / LEAST_JUMP)

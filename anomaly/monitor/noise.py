@@ -11,7 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
-from anomaly.monitor.kin import kindred_of
+from anomaly.monitor.kin import are_next_to_nothing, beside, kindred_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
@@ -22,6 +22,8 @@ from detectors.unsteady import SAMPLES, Unsteady
 GRADIENTS = ("grad_norm",)
 LEAST_PARAMETERS = 8
 """The gradient of a learned scale, a number or two, passes 0 again and again: its logarithm is nearly all noise."""
+FEW_WEIGHTS = 1.5
+"""The ratio that such a gradient must reach, where no layout tells of how many numbers it is: of next to no weights."""
 _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
@@ -74,6 +76,9 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if ratio < 1:
         return []
     slot = int(slots[found.series])
+    weights = int(beside(state.table, np.array([slot]), "weight_norm")[0])
+    if ratio < FEW_WEIGHTS and weights >= 0 and are_next_to_nothing(state, weights):
+        return []
     state.history.known[_SEEN] = float(slot)
     if before != slot:  # noise that has grown is there at the next look as well
         return []

@@ -26,8 +26,10 @@ TAIL_KEPT = 0.98
 LEAST_SHARE, MOST_SHARE, SURE = 0.25, 0.9, 3.0
 """Of how much slower steps became, log2: how much smaller gradients did, if they are the mean of more samples; and how
 many standard errors that must be."""
-WHOLE = 0.025
-"""log2: how near the median of the last steps comes to a whole number of doublings, as their seconds have noise."""
+TIMES = np.log2([2.0, 4.0, 8.0])
+"""How many times as many batches gradients are accumulated over, as a rule."""
+NEAR = 0.1
+"""log2: how near the steps' pace comes to that; the update and the loader take their share once, however many."""
 STRAGGLER = "straggler"
 _USUAL, _TAIL, _PEAK, _SINCE = "pace.usual", "pace.tail", "pace.peak", "pace.since"
 
@@ -67,12 +69,11 @@ def pace_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
 
 
 def _may_be_more_samples(state: RunState, rise: float) -> bool:
-    """Whether steps take two, four or eight times as long (`rise`: log2), in a run that tells of no tokens.
+    """Whether steps take about two, four or eight times as long (`rise`: log2), in a run that tells of no tokens.
 
     Gradients that are accumulated over twice as many batches take twice as long; a slow host seldom takes just that.
     """
-    doubled = round(rise)
-    return "tokens" not in state.table.model_slots and doubled >= 1 and abs(rise - doubled) <= WHOLE
+    return "tokens" not in state.table.model_slots and bool((np.abs(rise - TIMES) <= NEAR).any())
 
 
 def _averages_more(history: History, usual: float) -> bool:
