@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["LEAST", "fallen", "still"]
+__all__ = ["LAGS", "LEAST", "fallen", "still"]
 
 LEAST: Final = 40
 REFERENCE: Final = 24
@@ -54,9 +54,12 @@ def fallen(x: NDArray[np.float32], level: float, lasting: int, late: int = 0) ->
     return float(_fallen(x, level, lasting, late))
 
 
-def still(x: NDArray[np.float32]) -> tuple[float, int]:
-    """The ratio for noise that died, and over how many readings it has, at the least; x as in `fallen`."""
-    ratio, readings = _still(x)
+def still(x: NDArray[np.float32], lags: int = LAGS) -> tuple[float, int]:
+    """The ratio for noise that died, and over how many readings it has, at the least; x as in `fallen`.
+
+    lags: how many are looked at. In a run's first readings only one says anything: it may always have gone round few.
+    """
+    ratio, readings = _still(x, lags)
     return float(ratio), int(readings)
 
 
@@ -104,13 +107,13 @@ def _fall(before: Any, top: float, level: float) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _still(x: Any) -> tuple[float, int]:
+def _still(x: Any, lags: int) -> tuple[float, int]:
     w = _log2(x)
     best, since = 0.0, STILL
     if w.size < LEAST + LATE:
         return best, since
     most = np.median(_bends(w, 1)[:BLOCK]) / 2.0 ** (DIED / 2.0)  # above it no lag comes near its level
-    for lag in range(1, LAGS + 1):
+    for lag in range(1, lags + 1):
         readings = STILL - 2 + 2 * lag
         now = np.sort(_bends(w[w.size - readings :], lag))[MOST_STILL - 1]
         if now > most:

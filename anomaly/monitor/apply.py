@@ -199,6 +199,8 @@ def _start_over(state: RunState, step: int, anew: bool, resumed: bool) -> None:
     state.context.skipped = 0
     state.context.outcome = None
     state.context.paused = {}
+    if state.context.settled_lr is None:  # it goes back within its warm-up: that is no end of the rise
+        state.context.lr = None
     state.slab.restart(resumed=resumed)
     if not resumed:
         state.context.began = state.readings

@@ -24,6 +24,8 @@ BEGINNING_READINGS = 20
 """Until then weights of next to nothing may grow as they like."""
 ENTROPY_LEFT = 0.3
 """Heads that learn where to look have half of it left."""
+LIMIT = 1.01
+"""Of a tanh, rounded."""
 SAME_UPDATES = 1.75
 """Times what a layer's updates were: less is no more than their noise."""
 OF_ONE_LAYER = ("layer_gradient_spike", "gradient_vanishing", "update_ratio_high", "update_ratio_low")
@@ -54,6 +56,8 @@ def matters(state: RunState, slot: int, kind: str, least_change: float = 0.0) ->
         return False
     if kind == "weight_blowup" and are_next_to_nothing(state, slot):
         return state.slab.learned(slot) >= BEGINNING_READINGS
+    if kind == "saturation" and _has_no_limit(state, slot):
+        return False
     if kind == "attention_logit_growth" and state.table.signal_name(slot) == "attn_entropy":
         return _ratio(state, slot) < ENTROPY_LEFT
     if kind in OF_UNKNOWN_UNIT and not left_its_level(state.slab, slot):
@@ -68,6 +72,13 @@ def _are_smaller_weights(state: RunState, slot: int) -> bool:
     """Whether a layer's updates are about what they were, of weights that are next to nothing now, as biases may be."""
     weights = state.table.slot_of(state.table.layer_name(slot) or "", "weight_norm")
     return weights is not None and _ratio(state, slot) * _ratio(state, weights) < SAME_UPDATES
+
+
+def _has_no_limit(state: RunState, slot: int) -> bool:
+    """Whether a layer's activations go beyond what a tanh or a sigmoid gives: they are not at its end."""
+    layer = state.table.layer_name(slot) or ""
+    sizes = (state.table.slot_of(layer, signal) for signal in ("act_absmax", "act_rms"))
+    return any(size is not None and state.slab.describe(size).value > LIMIT for size in sizes)
 
 
 def _clipped(state: RunState) -> float:

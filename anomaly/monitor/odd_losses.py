@@ -13,12 +13,12 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Severity
 from anomaly.monitor.context import caution, own_data
 from anomaly.monitor.flatness import LASTING_READINGS
-from anomaly.monitor.history import PIECE
+from anomaly.monitor.history import KEPT, PIECE
 from anomaly.monitor.state import RunState
 from detectors.gaps import LEAST, gap
 from detectors.glance import Glance
 from detectors.levels import spike_level
-from detectors.quiet import fallen, still
+from detectors.quiet import LAGS, fallen, still
 
 POSITIVE_READINGS, FEW_READINGS = 32, 16
 """A loss that was above 0 for so many has shown that it is; for as few it must fall twice as far."""
@@ -65,7 +65,7 @@ def collapse_alarms(state: RunState, new: int, moment: Moment) -> list[Alarm]:
     for find, ratio, readings in (
         ("fallen", fallen(loss, spike_level(1), LASTING_READINGS, PIECE - 1), LASTING_READINGS),
         ("gap", *_far_below(state, loss, new)),
-        ("still", *still(loss)),
+        ("still", *still(loss, LAGS if history.taken >= 2 * KEPT else 1)),
     ):
         if ratio < 0.5:
             continue
