@@ -1,8 +1,9 @@
 """The hard rule: any NaN or infinity is an alarm at once, on a path no statistic is on, and its origin is named.
 
 Origin, among what is non-finite in the same record: weights in some layers only, else the first layer in forward
-order whose activation is, else the last in backward order whose incoming gradient is finite. What follows from it
-(all earlier layers' gradients, all weights after the update) is not named first.
+order whose activation is, else the last in backward order whose incoming gradient is finite, and next to it the layer
+that this gradient comes through, whose weights may be what is bad. What follows from it (all earlier layers' gradients,
+all weights after the update) is not named first.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def nonfinite_alarm(
         kind,
         moment.step,
         tuple(_evidence(state, values, int(slot)) for slot in slots[:MAX_EVIDENCE]),
-        _names(state.table, slots) if named else (),
+        _suspects(state.table, kind, slots) if named else (),
         (rank,) if named and state.multiple_ranks else (),
         severity,
     )
@@ -113,9 +114,12 @@ def _forward(table: SeriesTable, slots: list[int]) -> NDArray[np.intp]:
     return chosen[np.argsort(table.slot_layer[chosen], kind="stable")]
 
 
-def _names(table: SeriesTable, slots: NDArray[np.intp]) -> tuple[str, ...]:
-    names = (table.layer_name(int(slot)) for slot in slots)
-    return tuple(dict.fromkeys(name for name in names if name is not None))
+def _suspects(table: SeriesTable, kind: str, slots: NDArray[np.intp]) -> tuple[str, ...]:
+    """The layers of these slots; second, of gradients that are bad from one layer down, the layer behind that one."""
+    layers = [int(layer) for layer in dict.fromkeys(table.slot_layer[slots].tolist()) if layer != WHOLE_MODEL]
+    if kind == "nonfinite_gradient" and len(layers) > 1 and layers[0] + 1 < len(table.layers):
+        layers.insert(1, layers[0] + 1)
+    return tuple(table.layers[layer] for layer in layers)
 
 
 def _evidence(state: RunState, values: NDArray[np.float32], slot: int) -> Evidence:

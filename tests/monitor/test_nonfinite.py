@@ -79,6 +79,7 @@ def test_nan_gradients_name_the_last_layer_in_backward_order_whose_incoming_grad
 
     (incident,) = transitions_of(training(range(60), poison))
     assert (incident.kind, incident.layer) == ("nonfinite_gradient", "h.1")
+    assert incident.layers == ("h.1", "h.2", "h.0", "embed"), "the gradient came through h.2"
 
 
 def test_a_nan_blinds_no_chart() -> None:
