@@ -25,9 +25,9 @@ ANNOUNCED_STEPS, ANNOUNCED_LEAST = 100, 10
 """Where readings are rare, for so many steps, and so many readings at the least."""
 ANNOUNCING = ("lr_schedule", "phase", "batch_size", "world_size")
 BATCH, RESTART, TRAINED = "batch size", "restart", "trained layers"
-DATA = ("data_mix", "phase")
-NATS = 0.5
-"""What other data may make of a loss, however small it was."""
+DATA = ("data_mix", "phase", BATCH)
+NATS = 0.75
+"""What other data may make of a loss, however small it was; a contrastive one of a batch twice as large, 0.69."""
 _EXPLAINED = {"resume": RESTART, "batch_size": BATCH, "lr_schedule": LEARNING_RATE}
 PAUSE_ENDS = 2
 """Readings: one may still come in a pause, as an event travels with the next record and ranks are not equally far."""
