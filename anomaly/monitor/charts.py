@@ -23,6 +23,7 @@ from anomaly.monitor.meaning import Stage
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.series import WHOLE_MODEL, SeriesTable
 from anomaly.monitor.state import Excursion, RunState
+from anomaly.monitor.vectors import VECTOR_CAUTION
 from anomaly.records import MILLIONTHS, step_number
 from detectors.siblings import apart
 from detectors.slab import readings_that_last
@@ -96,6 +97,7 @@ def _care(state: RunState, top: NDArray[np.float32], small: NDArray[np.float32])
     care[what_learns(state, top)] *= LEARNING_CAUTION
     care[table.output_slots] *= LEARNING_CAUTION
     care[table.routed_slots] *= ROUTED_CAUTION
+    care[table.vector_slots] *= VECTOR_CAUTION
     out = np.flatnonzero(np.maximum(top, np.abs(small)) >= 1)
     for slot in np.intersect1d(out, table.weight_slots).tolist():
         if are_next_to_nothing(state, slot):

@@ -41,6 +41,9 @@ STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
 """Of the ranks' step time: a rank that waits for its data by less than that longer holds nobody up."""
+EFFECTS = {Compared.GAIN: 0.0, Compared.GRADIENT: 1.0}
+"""log2: how far a rank must be from where it usually stands among its peers. Norms of shards, of which each rank holds
+others, drift apart by nature."""
 PAIR_CAUTION, PAIR_EFFECT = 1.8, 0.15
 """Of two ranks nobody knows how wild they are just now; and how far apart, log2, they must be at the least."""
 YOUNG, YOUNG_FROM = 20.0, 8.0
@@ -141,7 +144,7 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
     As in every chart, more is asked for while the run is young: how wild a few samples a rank are shows in time.
     """
     times, effect = (PAIR_CAUTION, PAIR_EFFECT) if len(judged.numbers) == 2 else (1.0, 0.0)
-    far = np.abs(judged.verdict.effect) >= effect
+    far = np.abs(judged.verdict.effect) >= max(effect, EFFECTS[compared])
     out = far & (np.abs(judged.verdict.ratio) >= times * _least(judged))
     return _alarm(judged, _KINDS[compared], out & (judged.columns.compared == compared))
 

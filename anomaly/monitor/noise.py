@@ -15,6 +15,7 @@ from anomaly.monitor.kin import are_next_to_nothing, beside, kindred_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
+from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.lone import NONE, Leader, Lone
 from detectors.slab import readings_that_last
 from detectors.unsteady import SAMPLES, Unsteady
@@ -22,8 +23,6 @@ from detectors.unsteady import SAMPLES, Unsteady
 GRADIENTS = ("grad_norm",)
 LEAST_PARAMETERS = 8
 """The gradient of a learned scale, a number or two, passes 0 again and again: its logarithm is nearly all noise."""
-FEW_WEIGHTS = 1.5
-"""The ratio that such a gradient must reach, where no layout tells of how many numbers it is: of next to no weights."""
 _LEARNED = "noise.samples"
 _SEEN = "noise.seen"
 
@@ -55,7 +54,7 @@ def gradient_alarms(
     if ratio < 1:
         return []
     slot = int(kindred_of(state.table, GRADIENTS).slots[found.series])
-    if is_rounding_error(state, slot):
+    if is_rounding_error(state, slot) or (ratio < VECTOR_CAUTION and state.table.is_vector(slot)):
         return []
     value, layer = float(values[slot]), state.table.layer_name(slot)
     first_step = onset_step(state, found.readings - 1, moment)
@@ -77,7 +76,8 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
         return []
     slot = int(slots[found.series])
     weights = int(beside(state.table, np.array([slot]), "weight_norm")[0])
-    if ratio < FEW_WEIGHTS and weights >= 0 and are_next_to_nothing(state, weights):
+    few = weights >= 0 and are_next_to_nothing(state, weights)
+    if ratio < VECTOR_CAUTION and (few or state.table.is_vector(slot)):
         return []
     state.history.known[_SEEN] = float(slot)
     if before != slot:  # noise that has grown is there at the next look as well

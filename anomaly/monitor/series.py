@@ -21,6 +21,7 @@ from anomaly.monitor.mixture import is_mixture, is_nameless, parts_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
 from anomaly.monitor.numbering import SeriesIndex, SeriesNames, layer_number
 from anomaly.monitor.objectives import has_players, is_policy
+from anomaly.monitor.vectors import are_vectors
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
 
@@ -178,6 +179,17 @@ class SeriesTable:
         return parts_of(self.layers, self.signals)
 
     @cached_property
+    def vectors(self) -> NDArray[np.bool_]:
+        """Which layers have a vector for weights, as their names tell: bool [layers]."""
+        return are_vectors(self.layers)
+
+    @cached_property
+    def vector_slots(self) -> NDArray[np.intp]:
+        """Slots of the weights, updates and gradients of those."""
+        slots = self.slots_of(("weight_norm", "update_ratio", "grad_norm", "grad_absmax"))
+        return slots[np.append(self.vectors, False)[self.slot_layer[slots]]]
+
+    @cached_property
     def any_part(self) -> bool:
         """Whether every layer may be a part of an expert, for all that its name says."""
         return is_nameless(self.layers) and is_mixture(self.layers, self.signals)
@@ -198,6 +210,11 @@ class SeriesTable:
         if self._slots_of_layers is None:
             self._slots_of_layers = {(self.layer_name(s), self.signal_name(s)): s for s in range(self.slots)}
         return self._slots_of_layers.get((layer, signal))
+
+    def is_vector(self, slot: int) -> bool:
+        """Whether the slot's layer has a vector for weights."""
+        layer = int(self.slot_layer[slot])
+        return layer != WHOLE_MODEL and bool(self.vectors[layer])
 
     def layer_name(self, slot: int) -> str | None:
         """The slot's layer, None for the whole model."""

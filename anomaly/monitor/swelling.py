@@ -20,6 +20,7 @@ from anomaly.monitor.norms import SIGNALS, Norms
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
+from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.rows import Row
 from detectors.swelling import GROWS, PIECES, VANISHES, swelling
 
@@ -74,6 +75,8 @@ def _matters(state: RunState, kind: str, slots: NDArray[np.intp], at: int, ratio
     """Whether it is more than what few or a head's weights do, or than rounding errors of a gradient that is none."""
     if kind == "gradient_vanishing":
         return not is_rounding_error(state, int(slots[at]))
+    if ratio < VECTOR_CAUTION and state.table.is_vector(int(slots[at])):
+        return False
     if ratio < FEW_WEIGHTS_CAUTION and are_next_to_nothing(state, int(slots[at])):
         return False
     of_layers = state.table.slot_layer[slots]
