@@ -17,7 +17,7 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.lone import NONE, Leader, Lone
-from detectors.slab import readings_that_last
+from detectors.slab import SPARSE_STEPS, readings_that_last
 from detectors.unsteady import SAMPLES, Unsteady
 
 GRADIENTS = ("grad_norm",)
@@ -54,8 +54,10 @@ def gradient_alarms(
     if ratio < 1:
         return []
     slot = int(kindred_of(state.table, GRADIENTS).slots[found.series])
-    if is_rounding_error(state, slot) or (ratio < VECTOR_CAUTION and state.table.is_vector(slot)):
+    if is_rounding_error(state, slot):
         return []
+    if ratio < VECTOR_CAUTION and steps < SPARSE_STEPS and state.table.is_vector(slot):
+        return []  # there will be more to see of it
     value, layer = float(values[slot]), state.table.layer_name(slot)
     first_step = onset_step(state, found.readings - 1, moment)
     evidence = Evidence("grad_norm", value, value / 2.0**found.gone, ratio, "lone", layer=layer)
