@@ -41,9 +41,12 @@ STRAGGLER_EFFECT = 0.15
 """log2: a rank is 11 % slower than it usually is among its peers before it is a straggler."""
 LEAST_WAIT = 0.1
 """Of the ranks' step time: a rank that waits for its data by less than that longer holds nobody up."""
-EFFECTS = {Compared.GAIN: 0.0, Compared.GRADIENT: 1.0}
-"""log2: how far a rank must be from where it usually stands among its peers. Norms of shards, of which each rank holds
-others, drift apart by nature."""
+DOUBLED = 1.0
+"""log2: gradients of a rank that differ by less from where they usually stand are nobody's concern."""
+SMALLER_CAUTION, SHARDS_CAUTION = 2.5, 2.5
+"""A rank whose samples are all learned has next to no gradient; norms of shards, each of other weights, drift apart."""
+SHARDS_APART = 1e-3
+"""Of a weights' norm: replicas have the same."""
 PAIR_CAUTION, PAIR_EFFECT = 1.8, 0.15
 """Of two ranks nobody knows how wild they are just now; and how far apart, log2, they must be at the least."""
 YOUNG, YOUNG_FROM = 20.0, 8.0
@@ -143,10 +146,29 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
 
     As in every chart, more is asked for while the run is young: how wild a few samples a rank are shows in time.
     """
-    times, effect = (PAIR_CAUTION, PAIR_EFFECT) if len(judged.numbers) == 2 else (1.0, 0.0)
-    far = np.abs(judged.verdict.effect) >= max(effect, EFFECTS[compared])
-    out = far & (np.abs(judged.verdict.ratio) >= times * _least(judged))
+    ratio, effect = judged.verdict.ratio, judged.verdict.effect
+    needed, apart = np.full_like(ratio, _least(judged)), 0.0
+    if len(judged.numbers) == 2:
+        needed, apart = needed * PAIR_CAUTION, PAIR_EFFECT
+    if compared is Compared.GRADIENT:
+        apart = DOUBLED
+        needed[ratio < 0] *= SMALLER_CAUTION
+        needed *= SHARDS_CAUTION if _are_shards(judged) else 1.0
+    out = (np.abs(effect) >= apart) & (np.abs(ratio) >= needed)
     return _alarm(judged, _KINDS[compared], out & (judged.columns.compared == compared))
+
+
+def _are_shards(judged: _Judged) -> bool:
+    """Whether ranks hold other weights each, as the first norms of them showed that ranks in equal places reported."""
+    known = judged.state.peer_runs.get("shards")
+    if known is None:
+        weights = judged.stacked[:, judged.state.table.weight_slots]
+        apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
+        measured = np.concatenate([each[np.isfinite(each)] for each in apart])
+        if not len(measured):
+            return False
+        known = judged.state.peer_runs["shards"] = [int(np.median(measured) > SHARDS_APART)]
+    return bool(known[0])
 
 
 def _least(judged: _Judged) -> float:
