@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROWS", "PIECES", "VANISHES", "Shape", "Swelling", "swelling"]
+__all__ = ["BLOATS", "GROWS", "PIECES", "VANISHES", "Shape", "Swelling", "swelling"]
 
 PIECES: Final = 6
 GAP: Final = 2.0
@@ -44,6 +44,7 @@ class Shape(NamedTuple):
 
 
 GROWS: Final = Shape(False, 0.85, ((PIECES, 0.65), (4, 1.0)))
+BLOATS: Final = Shape(False, 0.7, ((PIECES, 2.2), (4, 2.2)))
 VANISHES: Final = Shape(True, 0.6, ((4, 2.0),))
 
 

@@ -163,7 +163,8 @@ def _are_shards(judged: _Judged) -> bool:
     known = judged.state.peer_runs.get("shards")
     if known is None:
         weights = judged.stacked[:, judged.state.table.weight_slots]
-        apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
+        with np.errstate(all="ignore"):
+            apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
         measured = np.concatenate([each[np.isfinite(each)] for each in apart])
         if not len(measured):
             return False

@@ -1,4 +1,4 @@
-"""What the layers' weights, or gradients, were at equal distances of the last readings: what `swelling` compares."""
+"""What the layers' weights, gradients or largest activations were at equal distances of the last readings: what `swelling` compares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.swelling import PIECES
 
-SIGNALS = ("weight_norm", "grad_norm")
+SIGNALS = ("weight_norm", "grad_norm", "act_absmax")
 
 
 class Norms(msgspec.Struct, omit_defaults=True):

@@ -22,7 +22,7 @@ from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
 from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.rows import Row
-from detectors.swelling import GROWS, PIECES, VANISHES, swelling
+from detectors.swelling import BLOATS, GROWS, PIECES, VANISHES, swelling
 
 EVERY = 32
 """Readings of the run from one level to the next, at the least."""
@@ -31,7 +31,11 @@ PER_READING = 8.0
 LEARNED = 3
 
 
-_SHAPES: Final = {"weight_norm": (GROWS, "weight_blowup"), "grad_norm": (VANISHES, "gradient_vanishing")}
+_SHAPES: Final = {
+    "weight_norm": (GROWS, "weight_blowup"),
+    "grad_norm": (VANISHES, "gradient_vanishing"),
+    "act_absmax": (BLOATS, "outlier_growth"),
+}
 """What is looked for, and its kind."""
 HEAD_CAUTION = 2.0
 """A head begins small, and its weights grow with what it learns to say."""
@@ -73,6 +77,8 @@ def _look(state: RunState, signal: str, norms: Norms, moment: Moment) -> list[Al
 
 def _matters(state: RunState, kind: str, slots: NDArray[np.intp], at: int, ratio: float) -> bool:
     """Whether it is more than what few or a head's weights do, or than rounding errors of a gradient that is none."""
+    if kind == "outlier_growth":
+        return int(slots[at]) not in state.table.output_slots
     if kind == "gradient_vanishing":
         return not is_rounding_error(state, int(slots[at]))
     if ratio < VECTOR_CAUTION and state.table.is_vector(int(slots[at])):
