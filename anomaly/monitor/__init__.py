@@ -19,7 +19,8 @@ Reading order, which is the order of the data:
                 explains a change
     charts      the slab's verdicts as alarms; matters: what is a loss to anybody; learning: what moves because the
                 run learns; own_series: of series of unknown unit; losses: the slow climb
-    kin         which layers have their like; mixture: which are parts of experts; anchors: where levels stood before
+    kin         which layers have their like; vectors: whose weights are a vector; mixture: which are parts of experts;
+                anchors: where levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
                 odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,
                 leaps, swelling of norms, first_steps); before_resume: what a resume is held against

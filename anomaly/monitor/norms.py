@@ -1,4 +1,4 @@
-"""What the layers' weights, gradients or largest activations were at equal distances of the last readings: what `swelling` compares."""
+"""What the layers' weights, gradients or activations were at equal distances of the last readings: for `swelling`."""
 
 from __future__ import annotations
 

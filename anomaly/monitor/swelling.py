@@ -1,4 +1,5 @@
-"""Weights of one layer that grow by the same factor again and again (F25), and gradients that so vanish (F11).
+"""One layer's weights (F25) or activations (F07) that grow by the same factor again and again; gradients that vanish so
+(F11).
 
 Looked at over one to two hundred readings.
 """
@@ -42,7 +43,7 @@ HEAD_CAUTION = 2.0
 
 
 def swelling_alarms(state: RunState, moment: Moment) -> list[Alarm]:
-    """The layer whose weights grew evenly, far more than any other's, or whose gradient so shrank; learns both."""
+    """The layer whose weights or activations grew evenly, or whose gradient so shrank, far more than any other's."""
     alarms = []
     for signal, norms in zip(SIGNALS, state.norms, strict=True):
         alarms += _look(state, signal, norms, moment)

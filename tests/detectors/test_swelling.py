@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.swelling import GROWS, PIECES, VANISHES, swelling
+from detectors.swelling import BLOATS, GROWS, PIECES, VANISHES, swelling
 
 SERIES = 8
 BLOCKS = np.arange(SERIES, dtype=np.int32) // 2
@@ -93,3 +93,11 @@ def test_gradients_that_shrink_together_or_one_that_stays_where_they_grow_are_no
 def test_gradients_whose_levels_wander_are_none(seed: int) -> None:
     y = np.cumsum(0.5 * np.random.default_rng(seed).standard_normal((PIECES + 1, SERIES)), axis=0)
     assert swelling(y.astype(np.float32), BLOCKS, VANISHES).ratio < 1
+
+
+def test_activations_must_grow_further_and_may_be_noisier() -> None:
+    growth = np.cumsum([0.0, 0.5, 0.6, 0.45, 0.6, 0.5, 0.55])
+    found = swelling(levels(growth), BLOCKS, BLOATS)
+    assert found.series == 5
+    assert found.ratio == pytest.approx(growth[-1] / 2.2, rel=0.1)
+    assert swelling(levels(growth / 2), BLOCKS, BLOATS).ratio < 1

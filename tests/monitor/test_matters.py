@@ -33,3 +33,35 @@ def test_weights_of_next_to_nothing_may_double(others: float, found: list[str]) 
         record["layers"]["embed"]["weight_norm"] *= 1.0 + max(0.0, min(1.0, (step - 300) / 20))
 
     assert [kind for kind, _ in kinds(training(range(420), growing))] == found
+
+
+@pytest.mark.parametrize(("largest", "found"), [(0.999, ["saturation"]), (2.3, [])])
+def test_outputs_that_have_no_limit_saturate_nothing(largest: float, found: list[str]) -> None:
+    def near_the_end(step: int, record: dict[str, Any]) -> None:
+        noise = np.random.default_rng([4, step]).standard_normal(5)
+        for at, of_layer in enumerate(record["layers"].values()):
+            pinned = at == 3 and step >= 200
+            of_layer["act_rms"] = 0.9 * min(largest, 1.0)
+            of_layer["act_absmax"] = largest if pinned else 0.9
+            of_layer["act_saturated_frac"] = (0.6 if pinned else 0.02) * float(np.exp(0.1 * noise[at]))
+
+    assert [kind for kind, _ in kinds(training(range(260), near_the_end))] == found
+
+
+@pytest.mark.parametrize(
+    ("layer", "times", "found"),
+    [
+        ("h.1", 4.0, ["update_ratio_high"]),
+        ("h.1.ln_2", 4.0, []),
+        ("h.1.bias", 4.0, []),
+        ("h.1.ln_2", 8.0, ["update_ratio_high"]),
+    ],
+)
+def test_a_vector_may_do_by_itself_what_a_matrix_may_not(layer: str, times: float, found: list[str]) -> None:
+    names = ("embed", "h.0", layer, "h.2", "head")
+
+    def leaping(step: int, record: dict[str, Any]) -> None:
+        record["layers"] = dict(zip(names, record["layers"].values(), strict=True))
+        record["layers"][layer]["update_ratio"] *= times if step >= 200 else 1.0
+
+    assert [kind for kind, _ in kinds(training(range(232), leaping))] == found

@@ -250,3 +250,21 @@ def test_a_straggler_is_named_by_its_own_step_time() -> None:
 
     (incident,) = warnings(of_ranks(range(80), 4, slow))
     assert (incident.kind, incident.ranks) == ("straggler", (1,))
+
+
+@pytest.mark.parametrize(
+    ("times", "shards", "found"),
+    [(1.5, False, 0), (2.6, False, 1), (2.6, True, 0), (0.4, False, 0)],
+)
+def test_a_ranks_gradients_count_from_a_doubling_on_and_need_more_where_ranks_hold_shards(
+    times: float, shards: bool, found: int
+) -> None:
+    def drift(step: int, rank: int, record: dict[str, Any]) -> None:
+        for of_layer in record["layers"].values():
+            of_layer["weight_norm"] *= 1.0 + 0.1 * rank * shards
+        if rank == 2 and step >= 100:
+            record["layers"]["h.1"]["grad_norm"] *= times
+
+    assert [each.kind for each in warnings(of_ranks(range(104), 4, drift))] == [
+        "rank_gradient_outlier"
+    ] * found

@@ -156,3 +156,9 @@ def test_a_warm_up_that_starts_again_in_a_decay_is_quiet_whenever_it_is_looked_a
         return cosine(step) * (min(1.0, (step - start + 1) / 40) if step >= start else 1.0)
 
     assert kinds(with_lr(lr, range(500))) == []
+
+
+def test_a_run_that_goes_back_within_its_warm_up_has_not_settled() -> None:
+    steps = [*range(25), *range(1, 200)]
+    records = with_lr(lambda step: 1e-3 * (step + 1) / 200, range(200))
+    assert kinds([records[step] for step in steps]) == []
