@@ -75,8 +75,13 @@ def _are_smaller_weights(state: RunState, slot: int) -> bool:
 
 
 def _has_no_limit(state: RunState, slot: int) -> bool:
-    """Whether a layer's activations go beyond what a tanh or a sigmoid gives: they are not at its end."""
+    """Whether it is the last layer, and puts out more than a tanh or a sigmoid gives: it is not at its end.
+
+    Another layer's share may be that of a tanh behind it, and what it puts out itself may be anything.
+    """
     layer = state.table.layer_name(slot) or ""
+    if layer != state.table.layers[-1]:
+        return False
     sizes = (state.table.slot_of(layer, signal) for signal in ("act_absmax", "act_rms"))
     return any(size is not None and state.slab.describe(size).value > LIMIT for size in sizes)
 

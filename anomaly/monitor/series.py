@@ -187,7 +187,8 @@ class SeriesTable:
     def vector_slots(self) -> NDArray[np.intp]:
         """Slots of the weights, updates and gradients of those."""
         slots = self.slots_of(("weight_norm", "update_ratio", "grad_norm", "grad_absmax"))
-        return slots[np.append(self.vectors, False)[self.slot_layer[slots]]]
+        of_vectors: NDArray[np.intp] = slots[np.append(self.vectors, False)[self.slot_layer[slots]]]
+        return of_vectors
 
     @cached_property
     def any_part(self) -> bool:
