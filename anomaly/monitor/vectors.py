@@ -1,6 +1,6 @@
 """Which layers have a vector for weights, by their names: biases, normalisation layers, learned scales.
 
-A vector of few numbers that begin at 0 or at 1 doubles, and halves its updates, by what a matrix hardly notices.
+Few numbers that begin at 0 or at 1 double, and halve their updates, by what a matrix hardly notices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SEPARATORS = re.compile(r"[./:]")
 _WEIGHTS = re.compile(r"weight|kernel|w|\d+", re.IGNORECASE)
 """Parts of a name that tell nothing: the parameter's, or its number."""
 _VECTOR = re.compile(
-    r"bias|b|scale|gamma|beta|gain|logit_scale|temperature|(ln|bn|gn)_?\w{0,2}|.*norm(alization)?(_?\d+)?",
+    r"bias|b|scale|gamma|beta|gain|logit_scale|temperature|(ln|bn|gn)_?\w{0,2}|.*norms?(alization)?(_?\d+)?",
     re.IGNORECASE,
 )
 
@@ -25,8 +25,10 @@ _VECTOR = re.compile(
 def are_vectors(layers: Sequence[str]) -> NDArray[np.bool_]:
     """Bool [layers].
 
-    >>> are_vectors(("h.0.ln_1", "h.0.mlp.c_fc.bias", "Blocks_0/Norm/Kernel", "h.0.mlp", "model.norm.weight")).tolist()
-    [True, True, True, False, True]
+    >>> are_vectors(("h.0.ln_1", "h.0.mlp.c_fc.bias", "Blocks_0/Norm/Kernel", "norms.4", "model.norm.weight")).tolist()
+    [True, True, True, True, True]
+    >>> are_vectors(("h.0.mlp", "h.0.mlp.c_fc.weight", "model.layers.11.self_attn", "layer_3", "lm_head")).tolist()
+    [False, False, False, False, False]
     """
     return np.array([_is_vector(name) for name in layers], np.bool_)
 
