@@ -160,9 +160,11 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
 
 def _are_shards(judged: _Judged) -> bool:
     """Whether ranks hold other weights each, as the first norms of them showed that ranks in equal places reported."""
-    known = judged.state.peer_runs.get("shards")
+    known, slots = judged.state.peer_runs.get("shards"), judged.state.table.weight_slots
     if known is None:
-        weights = judged.stacked[:, judged.state.table.weight_slots]
+        if not len(slots):
+            return False
+        weights = judged.stacked[:, slots]
         with np.errstate(all="ignore"):
             apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
         measured = np.concatenate([each[np.isfinite(each)] for each in apart])

@@ -20,7 +20,6 @@ from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import is_expert, onset_step, updates_are_lost
 from anomaly.monitor.state import RunState
 from anomaly.monitor.stillness import STANDSTILL
-from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.leaps import EFFECT, SIDE, Leap, Leaps
 from detectors.rows import Row
 from detectors.slab import SPARSE_STEPS
@@ -85,7 +84,7 @@ def _matters(state: RunState, slot: int, leap: Leap) -> bool:
     """Whether what a layer's updates leapt by is more than rounding, or than tokens that reach an expert again."""
     if leap.by > 0 and is_expert(state, slot):
         return False
-    if leap.ratio < VECTOR_CAUTION and state.table.is_vector(slot):
+    if leap.ratio < state.table.vector_care(slot):
         return False
     lost = leap.by < 0 and updates_are_lost(state, slot, state.context.lr)
     return not lost and not is_rounding_error(state, slot)

@@ -11,7 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
 from anomaly.monitor.context import caution, own_data
-from anomaly.monitor.kin import are_next_to_nothing, beside, kindred_of
+from anomaly.monitor.kin import are_next_to_nothing, kindred_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
@@ -56,7 +56,7 @@ def gradient_alarms(
     slot = int(kindred_of(state.table, GRADIENTS).slots[found.series])
     if is_rounding_error(state, slot):
         return []
-    if ratio < VECTOR_CAUTION and steps < SPARSE_STEPS and state.table.is_vector(slot):
+    if steps < SPARSE_STEPS and ratio < state.table.vector_care(slot):
         return []  # there will be more to see of it
     value, layer = float(values[slot]), state.table.layer_name(slot)
     first_step = onset_step(state, found.readings - 1, moment)
@@ -77,14 +77,14 @@ def noise_alarms(state: RunState, moment: Moment) -> list[Alarm]:
     if ratio < 1:
         return []
     slot = int(slots[found.series])
-    weights = int(beside(state.table, np.array([slot]), "weight_norm")[0])
-    few = weights >= 0 and are_next_to_nothing(state, weights)
-    if ratio < VECTOR_CAUTION and (few or state.table.is_vector(slot)):
+    layer = state.table.layer_name(slot) or ""
+    weights = state.table.slot_of(layer, "weight_norm")
+    few = weights is not None and are_next_to_nothing(state, weights)
+    if ratio < (VECTOR_CAUTION if few else state.table.vector_care(slot)):
         return []
     state.history.known[_SEEN] = float(slot)
     if before != slot:  # noise that has grown is there at the next look as well
         return []
-    layer = state.table.layer_name(slot) or ""
     if _parameters(state, layer) < LEAST_PARAMETERS or is_rounding_error(state, slot):
         return []
     reading = state.slab.describe(slot)

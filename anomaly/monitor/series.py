@@ -21,7 +21,7 @@ from anomaly.monitor.mixture import is_mixture, is_nameless, parts_of
 from anomaly.monitor.numbering import WHOLE_MODEL as WHOLE_MODEL
 from anomaly.monitor.numbering import SeriesIndex, SeriesNames, layer_number
 from anomaly.monitor.objectives import has_players, is_policy
-from anomaly.monitor.vectors import are_vectors
+from anomaly.monitor.vectors import VECTOR_CAUTION, are_vectors
 from anomaly.records import NOT_MEASURED, Layout
 from detectors.profiles import profile_index
 
@@ -212,10 +212,10 @@ class SeriesTable:
             self._slots_of_layers = {(self.layer_name(s), self.signal_name(s)): s for s in range(self.slots)}
         return self._slots_of_layers.get((layer, signal))
 
-    def is_vector(self, slot: int) -> bool:
-        """Whether the slot's layer has a vector for weights."""
+    def vector_care(self, slot: int) -> float:
+        """The factor on the evidence for what the slot's layer does by itself: more for a vector of weights."""
         layer = int(self.slot_layer[slot])
-        return layer != WHOLE_MODEL and bool(self.vectors[layer])
+        return VECTOR_CAUTION if layer != WHOLE_MODEL and self.vectors[layer] else 1.0
 
     def layer_name(self, slot: int) -> str | None:
         """The slot's layer, None for the whole model."""

@@ -17,7 +17,6 @@ from anomaly.monitor.meaning import meaning_of
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.rows import Row
 from detectors.stray import LEAST, stray
 
@@ -103,7 +102,7 @@ def _judged(
     if kind is None:
         return []
     slot = int(kin.slots[found.series])
-    if ratio < VECTOR_CAUTION and state.table.is_vector(slot):
+    if ratio < state.table.vector_care(slot):
         return []
     if kind == "weight_blowup" and ratio < FEW_WEIGHTS_CAUTION and are_next_to_nothing(state, slot):
         return []

@@ -21,7 +21,6 @@ from anomaly.monitor.norms import SIGNALS, Norms
 from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.rules import onset_step
 from anomaly.monitor.state import RunState
-from anomaly.monitor.vectors import VECTOR_CAUTION
 from detectors.rows import Row
 from detectors.swelling import BLOATS, GROWS, PIECES, VANISHES, swelling
 
@@ -82,7 +81,7 @@ def _matters(state: RunState, kind: str, slots: NDArray[np.intp], at: int, ratio
         return int(slots[at]) not in state.table.output_slots
     if kind == "gradient_vanishing":
         return not is_rounding_error(state, int(slots[at]))
-    if ratio < VECTOR_CAUTION and state.table.is_vector(int(slots[at])):
+    if ratio < state.table.vector_care(int(slots[at])):
         return False
     if ratio < FEW_WEIGHTS_CAUTION and are_next_to_nothing(state, int(slots[at])):
         return False
