@@ -23,15 +23,17 @@ SPIKE_SHARE = 0.65
 class Constants:
     """The constants of a list of profiles; one for all runs of a layout, while one of them lives.
 
-    knobs: flat float32, 304 for each different tile of 16 profiles.  patterns: int32 [tiles], which of those it is.
+    profiles: uint8 [slots].  knobs: flat float32, 304 for each different tile of 16 profiles.  patterns: int32 [tiles],
+    which of those it is.
     """
 
-    __slots__ = ("__weakref__", "knobs", "patterns")
+    __slots__ = ("__weakref__", "knobs", "patterns", "profiles")
 
     def __init__(self, profiles: bytes, levels: Levels) -> None:
         slots = len(profiles)
+        self.profiles = np.frombuffer(profiles, np.uint8)
         tiles = np.full((-(-slots // LANES), LANES), len(PROFILES), np.uint8)
-        tiles.reshape(-1)[:slots] = np.frombuffer(profiles, np.uint8)
+        tiles.reshape(-1)[:slots] = self.profiles
         different, patterns = np.unique(tiles, axis=0, return_inverse=True)
         table = np.zeros((len(PROFILES) + 1, len(Knob)), np.float32)
         of_kind = np.bincount(tiles.reshape(-1)[:slots], minlength=len(PROFILES)).tolist()

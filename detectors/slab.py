@@ -264,7 +264,7 @@ class Slab:
         if PADS.judged is self:
             PADS.judged = None
         self._constants = constants_of(profiles.tobytes(), self.levels)
-        self.profiles = profiles
+        self.profiles = self._constants.profiles
 
     def _inverse(self, transform: Transform, y: float) -> float:
         """From the transformed unit back to the signal's own."""

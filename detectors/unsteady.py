@@ -63,17 +63,12 @@ class Roughest(NamedTuple):
 
 
 class Unsteady:
-    """n series; state: float32 [4, n], the reading before, m, own and what own learns next; samples, ever.
+    """n series; state: float32 [4, n], the reading before, m, own and what own learns next; samples, ever."""
 
-    moves: float32 [n], scratch: moved of the last reading without what is common; infinite where not measured, or where
-    fewer than LEAST are.
-    """
-
-    __slots__ = ("_state", "moves", "samples")
+    __slots__ = ("_state", "samples")
 
     def __init__(self, series: int) -> None:
         self.samples = 0
-        self.moves = np.zeros(series, np.float32)
         self._state = np.zeros((4, series), np.float32)
 
     @property
@@ -85,13 +80,17 @@ class Unsteady:
     def __len__(self) -> int:
         return int(self._state.shape[1])
 
-    def take(self, values: NDArray[np.float32], slots: NDArray[np.intp]) -> None:
-        """A reading: values float32 [slots of the run], those of the series at `slots`, int [n].
+    def take(self, values: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """A reading: values float32 [slots of the run], those of the series at `slots`, int [n]; their moves.
+
+        moves: float32 [n], moved without what is common; infinite where not measured, or where fewer than LEAST are.
 
         What is not finite or not above 0 is none. A series that was not there at the reading before is held against
         its last one. A reading with none of them is no sample.
         """
-        self.samples += _take(values, slots, self._state, self.moves, min(self.samples + 1, SAMPLES))
+        moves = np.empty(len(self), np.float32)
+        self.samples += _take(values, slots, self._state, moves, min(self.samples + 1, SAMPLES))
+        return moves
 
     def judge(self) -> Roughest:
         """The series whose jumps have grown most, against the others and its own past; learns none of it."""

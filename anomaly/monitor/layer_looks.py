@@ -19,7 +19,7 @@ class SavedLooks(msgspec.Struct, omit_defaults=True):
 class LayerLooks:
     """Layers as `missing_layers` sees them.
 
-    learned: float64 [layers], readings that all series of a layer had learned at the last look.
+    learned: int32 [layers], readings that all series of a layer had learned at the last look.
     seen, absent, longest: int32 [layers], all in readings of the run: for how many the layer was there, 0 while it is
     not expected to be; since when it is not; for how long it ever was not before it came back.
     due: the run's reading at which to look next.  suspects: layer -> reading since which it is searched for.
@@ -31,7 +31,7 @@ class LayerLooks:
         saved = saved or SavedLooks()
         self.due = saved.due
         self.suspects = dict(saved.suspects)
-        self.learned: NDArray[np.float64] = np.frombuffer(saved.learned).copy()
+        self.learned: NDArray[np.int32] = np.frombuffer(saved.learned, np.int32).copy()
         self._counts = np.frombuffer(saved.counts, np.int32).reshape(3, -1).copy()
 
     @property
@@ -55,7 +55,7 @@ class LayerLooks:
     def grow(self, layers: int) -> None:
         """There are more layers now, and who reports may be another question: every layer is to be seen anew."""
         known = len(self.learned)
-        self.learned = np.concatenate([self.learned, np.zeros(layers - known)])
+        self.learned = np.concatenate([self.learned, np.zeros(layers - known, np.int32)])
         self._counts = np.concatenate([self._counts, np.zeros((3, layers - known), np.int32)], axis=1)
         self._counts[:2] = 0
         self.suspects = {}

@@ -70,7 +70,7 @@ def missing_layers(
 
 def _all_there(looks: LayerLooks, state: RunState, passed: int) -> bool:
     """See which layers have learned anything in the `passed` readings since the last look; whether all have."""
-    learned = state.slab.readings(state.table.slot_layer, len(looks.learned))
+    learned = state.slab.readings(state.table.slot_layer, len(looks.learned)).astype(np.int32)
     there = learned != looks.learned
     looks.learned = learned
     if looks.absent.any():

@@ -40,9 +40,9 @@ def note_gradients(state: RunState, values: NDArray[np.float32], steps: float) -
         chart = state.unsteady = Unsteady(len(slots))
         state.lone = Lone(len(slots))
         state.history.known.pop(_LEARNED, None)
-    chart.take(values, slots)
+    moves = chart.take(values, slots)
     lasting = readings_that_last(steps)
-    return state.lone.take(chart.moves, chart.jumps, kindred.kin[0].blocks, chart.samples, lasting)
+    return state.lone.take(moves, chart.jumps, kindred.kin[0].blocks, chart.samples, lasting)
 
 
 def gradient_alarms(

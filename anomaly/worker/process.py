@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
-import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -24,25 +23,30 @@ from anomaly.exit_codes import ExitCode
 from anomaly.health import Health, HealthServer, process_registry, warn_if_exposed
 from anomaly.logs import set_up_log
 from anomaly.metrics import WorkerMetrics
-from anomaly.monitor import PartitionMonitor
-from anomaly.monitor.limits import Limits
 from anomaly.pace import budget_text
 from anomaly.profile import judging_limits, name_of
 from anomaly.settings import Settings
 from anomaly.worker.app import Worker
 from anomaly.worker.preflight import preflight
 from anomaly.worker.readings import RunReader
+from anomaly.worker.warm_up import warm_up
 
 STOP_SECONDS = 4.5
 """From SIGTERM to the end. Saving is done after two; the rest is Faust closing its connections."""
 
-WARM_UP_STEPS = 128
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""glibc's numbers of them, for `mallopt`."""
+LARGE_BUFFER = 512 * 1024
+"""Bytes from which a buffer goes back to the system once it is free: more than a run's state or snapshot takes."""
+MOST_KEPT = 4 * 1024 * 1024
+"""Bytes of small buffers, free, that each thread's heap keeps at its end."""
 
 log = logging.getLogger("anomaly.worker")
 
 
 def run(settings: Settings) -> int:
     """See `anomaly.worker.run`."""
+    _give_memory_back()
     set_up_log(settings.log_level)
     signal.signal(signal.SIGTERM, _stop_early)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -60,7 +64,7 @@ def run(settings: Settings) -> int:
         except KafkaUnreachableError as error:
             log.error("%s", error)
             return ExitCode.KAFKA_UNREACHABLE
-        _warm_up(limits)
+        warm_up(limits)
         budget = budget_text(limits.false_warnings_per_million_steps)
         log.info("judges %s, with a budget of %s", name_of(limits.tails), budget)
         with _notifying(settings, metrics):
@@ -97,6 +101,16 @@ def _run_faust(
     except Exception:
         log.exception("Faust ended with an error")
     return ExitCode.INTERNAL_ERROR
+
+
+def _give_memory_back() -> None:
+    """Without this glibc keeps up to 32 MiB a thread of what catching up with a backlog took, for good."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library, which has its own ways
+    mallopt(_MMAP_THRESHOLD, LARGE_BUFFER)
+    mallopt(_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def _search_less_for_garbage() -> None:
@@ -139,31 +153,3 @@ def _make_folder(data_dir: str) -> None:
         raise SettingsError(
             [f"data_dir: got {data_dir}, which cannot be made ({error.strerror}); choose another"]
         ) from error
-
-
-def _warm_up(limits: Limits) -> None:
-    """Judge a short run, so that compiling the kernels delays neither the first real fault nor the heartbeats.
-
-    Not one record: charts are set up after some, and ranks and layers compared after some more. With kernels that are
-    compiled nowhere yet this takes ten seconds, else a tenth of one.
-    """
-    from aiokafka.structs import ConsumerRecord
-
-    monitor = PartitionMonitor(0, 1, limits)
-    for step in range(1, WARM_UP_STEPS + 1):
-        wave = 1.0 + step % 7 / 10
-        loss = wave if step < WARM_UP_STEPS else math.nan
-        layers = {name: {"grad_norm": wave, "act_rms": wave} for name in ("a", "b")}
-        fields = {
-            "run": "warm-up",
-            "step": step,
-            "loss": loss,
-            "grad_norm_total": wave,
-            "lr": 0.001,
-            "layers": layers,
-        }
-        value = json.dumps(fields).encode()
-        record: ConsumerRecord[bytes, bytes] = ConsumerRecord(
-            "", 0, step, 0, 0, b"", value, None, 0, len(value), ()
-        )
-        monitor.process([record])

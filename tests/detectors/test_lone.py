@@ -28,9 +28,9 @@ def judged(y: np.ndarray, chart: Unsteady | None = None, lone: Lone | None = Non
     for reading in y:
         padded = np.full(SERIES + 3, 3.0, np.float32)
         padded[SLOTS] *= np.exp2(reading)
-        chart.take(padded, SLOTS)
+        moves = chart.take(padded, SLOTS)
         due = lone.due
-        found.append(lone.take(chart.moves, chart.jumps, BLOCKS, chart.samples))
+        found.append(lone.take(moves, chart.jumps, BLOCKS, chart.samples))
         assert due or found[-1] is NONE
     return found
 
