@@ -71,6 +71,10 @@ CENTER_RATE: Final = 1.0 / 8.0
 TAIL_FACTOR: Final = 1.5
 TAIL_BOUND: Final = 1.5
 TAIL_KEPT: Final = 0.999
+OWN_PLACE: Final = 0.1
+"""log2: where the middle rank stands among its peers in the middle column, and in errors of that, in shards."""
+OWN_PLACE_ERRORS: Final = 2.0
+LEAST_COLUMNS: Final = 3
 MANY: Final = 4
 """Ranks whose middle one says nothing of a single one of them."""
 MOST_ECHO: Final = 0.98
@@ -148,6 +152,19 @@ class PeerChart(PeerState):
         self._learn(rows, pairs, apart, e, np.abs(ratio) >= WARY, alarmed)
         self._learn_center(z, ratio, middle)
         return PeerVerdict(z, ratio, np.where(ready, e, 0.0), onset, wildest, swing)
+
+    def are_shards(self, columns: NDArray[np.intp]) -> bool:
+        """Whether ranks stand apart for good in most of these columns (int [n]), and in others each: as shards do.
+
+        Where a rank stands in all columns alike, it has other samples.
+        """
+        if len(columns) < LEAST_COLUMNS:
+            return False
+        usual = self._pairs[USUAL][:, columns].astype(np.float64)
+        place = np.abs(usual - np.median(usual, axis=1, keepdims=True))
+        spread = np.maximum(self._columns[SPREAD] * self._inertia(), _TINY)[columns]
+        errors = place * np.sqrt(self._pairs[LEARNED][:, columns]) / spread
+        return bool(np.median(place) >= OWN_PLACE and np.median(errors) >= OWN_PLACE_ERRORS)
 
     def _note_recent(self, apart: Floats) -> Floats:
         """How far a rank is from its peers just now, by the middle one: all of them may have become wilder."""

@@ -153,25 +153,38 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
     if compared is Compared.GRADIENT:
         apart = DOUBLED
         needed[ratio < 0] *= SMALLER_CAUTION
-        needed *= SHARDS_CAUTION if _are_shards(judged) else 1.0
-    out = (np.abs(effect) >= apart) & (np.abs(ratio) >= needed)
-    return _alarm(judged, _KINDS[compared], out & (judged.columns.compared == compared))
+    of_these = (judged.columns.compared == compared) & (np.abs(effect) >= apart)
+    out = of_these & (np.abs(ratio) >= needed)
+    if compared is Compared.GRADIENT and _are_shards(judged, out):
+        out &= np.abs(ratio) >= SHARDS_CAUTION * needed
+    return _alarm(judged, _KINDS[compared], out)
 
 
-def _are_shards(judged: _Judged) -> bool:
-    """Whether ranks hold other weights each, as the first norms of them showed that ranks in equal places reported."""
-    known, slots = judged.state.peer_runs.get("shards"), judged.state.table.weight_slots
-    if known is None:
-        if not len(slots):
-            return False
-        weights = judged.stacked[:, slots]
-        with np.errstate(all="ignore"):
-            apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
-        measured = np.concatenate([each[np.isfinite(each)] for each in apart])
-        if not len(measured):
-            return False
-        known = judged.state.peer_runs["shards"] = [int(np.median(measured) > SHARDS_APART)]
-    return bool(known[0])
+def _are_shards(judged: _Judged, out: NDArray[np.bool_]) -> bool:
+    """Whether ranks hold other weights each, as the first norms of them showed that ranks in equal places reported.
+
+    Where no norm was reported, where their gradients stand tells, if it matters: if some pair is `out`.
+    """
+    known = judged.state.peer_runs.get("shards") or _weights_apart(judged)
+    if known is not None:
+        return bool(known[0])
+    chart = judged.state.peer_chart
+    if chart is None or not out.any():
+        return False
+    of_layers = [at for at in judged.columns.of(Compared.GRADIENT) if judged.columns.layers[at] is not None]
+    return chart.are_shards(np.array(of_layers, np.intp))
+
+
+def _weights_apart(judged: _Judged) -> list[int] | None:
+    """[1] where the norms of weights that came now differ between ranks in equal places; remembered. None: none came."""
+    weights = judged.stacked[:, judged.state.table.weight_slots]
+    with np.errstate(all="ignore"):
+        apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
+    measured = np.concatenate([each[np.isfinite(each)] for each in apart])
+    if not len(measured):
+        return None
+    known = judged.state.peer_runs["shards"] = [int(np.median(measured) > SHARDS_APART)]
+    return known
 
 
 def _least(judged: _Judged) -> float:

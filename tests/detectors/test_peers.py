@@ -169,3 +169,21 @@ def test_ranks_that_all_become_wilder_say_next_to_nothing_and_one_that_leaves_th
         out = np.abs(verdicts(y)[-1].ratio[:, 2]) >= 1
         assert np.flatnonzero(out).tolist() == [1]
     assert false <= 1
+
+
+@pytest.mark.parametrize(("apart", "shards"), [(0.0, False), (0.05, False), (0.3, True)])
+def test_shards_stand_apart_in_each_column_in_another_way(apart: float, shards: bool) -> None:
+    r = np.random.default_rng(3)
+    y = r.normal(0, 0.3, (60, 1, COLUMNS)) + r.normal(0, 0.2, (60, 4, COLUMNS))
+    y += apart * r.normal(0, 1, (1, 4, COLUMNS))
+    y[:, 1] += 1.0  # other samples: in all columns alike
+    peers = chart()
+    verdicts(y, peers)
+    assert peers.are_shards(np.arange(COLUMNS)) is shards
+
+
+def test_few_columns_say_nothing_of_shards() -> None:
+    peers = chart()
+    verdicts(readings(4), peers)
+    assert peers.are_shards(np.arange(COLUMNS))
+    assert not peers.are_shards(np.arange(2))

@@ -253,15 +253,27 @@ def test_a_straggler_is_named_by_its_own_step_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "shards", "found"),
-    [(1.5, False, 0), (2.6, False, 1), (2.6, True, 0), (0.4, False, 0)],
+    ("times", "shards", "told", "found"),
+    [
+        (1.5, False, True, 0),
+        (2.6, False, True, 1),
+        (2.6, True, True, 0),
+        (2.6, False, False, 1),
+        (2.6, True, False, 0),
+        (0.4, False, True, 0),
+    ],
 )
 def test_a_ranks_gradients_count_from_a_doubling_on_and_need_more_where_ranks_hold_shards(
-    times: float, shards: bool, found: int
+    times: float, shards: bool, told: bool, found: int
 ) -> None:
+    """By weights that differ, or, where none are `told`, by gradients that do, in each layer in another way."""
+
     def drift(step: int, rank: int, record: dict[str, Any]) -> None:
-        for of_layer in record["layers"].values():
+        for at, of_layer in enumerate(record["layers"].values()):
             of_layer["weight_norm"] *= 1.0 + 0.1 * rank * shards
+            of_layer["grad_norm"] *= 1.0 + 0.5 * ((rank + at) % 3) * shards
+            if not told:
+                del of_layer["weight_norm"]
         if rank == 2 and step >= 100:
             record["layers"]["h.1"]["grad_norm"] *= times
 
