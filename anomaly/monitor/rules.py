@@ -11,6 +11,7 @@ from anomaly.incidents.alarm import Alarm, alarm_by, alarm_of
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import batch_factor, is_announced, left_by_clipping
+from anomaly.monitor.rounded import is_rounding_error
 from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import Context, RunState
 
@@ -145,6 +146,7 @@ def zero_alarms(
             for slot in frozen
             if _should_move(state, values, slot, gradients)
             and not may_be_rounding(state, slot, lr, state.slab.zero_run(slot))
+            and not is_rounding_error(state, slot)
         ]
     if dead:
         alarms.append(_zero_alarm("gradient_dead", state, dead, moment))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -34,19 +33,11 @@ from anomaly.worker.warm_up import warm_up
 STOP_SECONDS = 4.5
 """From SIGTERM to the end. Saving is done after two; the rest is Faust closing its connections."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""glibc's numbers of them, for `mallopt`."""
-LARGE_BUFFER = 512 * 1024
-"""Bytes from which a buffer goes back to the system once it is free: more than a run's state or snapshot takes."""
-MOST_KEPT = 4 * 1024 * 1024
-"""Bytes of small buffers, free, that each thread's heap keeps at its end."""
-
 log = logging.getLogger("anomaly.worker")
 
 
 def run(settings: Settings) -> int:
     """See `anomaly.worker.run`."""
-    _give_memory_back()
     set_up_log(settings.log_level)
     signal.signal(signal.SIGTERM, _stop_early)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -101,16 +92,6 @@ def _run_faust(
     except Exception:
         log.exception("Faust ended with an error")
     return ExitCode.INTERNAL_ERROR
-
-
-def _give_memory_back() -> None:
-    """Without this glibc keeps up to 32 MiB a thread of what catching up with a backlog took, for good."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # another C library, which has its own ways
-    mallopt(_MMAP_THRESHOLD, LARGE_BUFFER)
-    mallopt(_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def _search_less_for_garbage() -> None:

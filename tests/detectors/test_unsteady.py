@@ -116,3 +116,16 @@ def test_a_restored_chart_continues_as_if_never_stopped() -> None:
     assert restored.dump() == whole.dump()
     with pytest.raises(ValueError, match="was it cut"):
         Unsteady.load(whole.dump()[:-1])
+
+
+def test_one_that_was_missing_when_all_moved_has_not_leapt() -> None:
+    values, slots = np.full(SERIES, 3.0, np.float32), np.arange(SERIES)
+    chart = Unsteady(SERIES)
+    chart.take(values, slots)
+    missing = 16.0 * values
+    missing[3] = np.nan
+    chart.take(missing, slots)
+    moves = chart.take(17.0 * values, slots)
+    assert np.isinf(moves[3])
+    assert np.abs(np.delete(moves, 3)).max() < 0.1
+    assert np.abs(chart.take(17.0 * values, slots)).max() < 0.1

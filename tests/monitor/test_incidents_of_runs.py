@@ -93,6 +93,16 @@ def test_exact_zeros_are_found_within_five_steps(signal: str, kind: str) -> None
     assert incident.first_step == 100
 
 
+def test_a_bias_whose_gradient_cancels_may_stand_still() -> None:
+    """Under a batch normalisation: what float32 leaves of the gradient moves no weight."""
+
+    def cancel(_: int, record: dict[str, Any]) -> None:
+        record["layers"]["h.1"]["grad_norm"] *= 1e-8
+        record["layers"]["h.1"]["update_ratio"] = 0.0
+
+    assert transitions_of(training(range(130), cancel)) == []
+
+
 def test_a_layer_that_never_had_a_gradient_and_no_mask_is_taken_as_frozen_on_purpose() -> None:
     def freeze(_: int, record: dict[str, Any]) -> None:
         record["layers"]["embed"].update(grad_norm=0.0, update_ratio=0.0)
