@@ -85,8 +85,9 @@ class Unsteady:
 
         moves: float32 [n], moved without what is common; infinite where not measured, or where fewer than LEAST are.
 
-        What is not finite or not above 0 is none. A series that was not there at the reading before has no move: what
-        all did meanwhile is none of its own. A reading with none of them is no sample, and nobody was missing there.
+        What is not finite or not above 0 is none. A series that was not measured at the reading before has no move:
+        what all did meanwhile is none of its own; one that was 0 is held against its last one. A reading with none of
+        them is no sample, and nobody was missing there.
         """
         moves = np.empty(len(self), np.float32)
         self.samples += _take(values, slots, self._state, moves, min(self.samples + 1, SAMPLES))
@@ -144,7 +145,7 @@ def _take(values: Any, slots: Any, state: Any, moves: Any, samples: int) -> int:
         there = (now[i] > _ZERO) & (now[i] < _INFINITE)
         known = there & (before > _ZERO)
         moved[i] = log2((now[i] if known else _ONE) / (before if known else _ONE)) if known else _INFINITE
-        state[0, i] = now[i] if there else kept * before
+        state[0, i] = now[i] if there else (before if now[i] == _ZERO else kept * before)
     common, enough = _median(moved)
     for i in range(n):
         jump, own, apart = state[1, i], state[2, i], moved[i] - common

@@ -129,3 +129,15 @@ def test_one_that_was_missing_when_all_moved_has_not_leapt() -> None:
     assert np.isinf(moves[3])
     assert np.abs(np.delete(moves, 3)).max() < 0.1
     assert np.abs(chart.take(17.0 * values, slots)).max() < 0.1
+
+
+def test_one_that_was_0_is_held_against_its_last_reading() -> None:
+    values, slots = np.full(SERIES, 3.0, np.float32), np.arange(SERIES)
+    chart = Unsteady(SERIES)
+    chart.take(values, slots)
+    zero = values.copy()
+    zero[3] = 0.0
+    assert np.isinf(chart.take(zero, slots)[3])
+    jumped = values.copy()
+    jumped[3] *= 8.0
+    assert chart.take(jumped, slots)[3] == pytest.approx(3.0, abs=0.01)
