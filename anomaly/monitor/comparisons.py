@@ -177,7 +177,10 @@ def _are_shards(judged: _Judged, out: NDArray[np.bool_]) -> bool:
 
 def _weights_apart(judged: _Judged) -> list[int] | None:
     """[1] where the norms of weights that came now differ between ranks in equal places; remembered. None: none."""
-    weights = judged.stacked[:, judged.state.table.weight_slots]
+    slots = judged.state.table.weight_slots
+    if not len(slots):
+        return None
+    weights = judged.stacked[:, slots]
     with np.errstate(all="ignore"):
         apart = [np.ptp(weights[group], axis=0) / weights[group].max(axis=0) for group in judged.groups]
     measured = np.concatenate([each[np.isfinite(each)] for each in apart])

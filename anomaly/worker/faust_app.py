@@ -14,6 +14,9 @@ from anomaly.worker.consumer_thread import BatchApp
 from anomaly.worker.guard import Lease
 from anomaly.worker.transport import SCHEME
 
+FETCH_BYTES = 512 * 1024
+"""Of one partition, save for a single larger batch. Memory for a fetch stays with the process; more is no faster."""
+
 
 def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
     """The Faust app with the settings that keep it from losing or delaying anything."""
@@ -37,8 +40,7 @@ def build_app(settings: Settings, partitions: int, lease: Lease) -> BatchApp:
         broker_heartbeat_interval=settings.session_timeout_seconds / 6,
         broker_request_timeout=max(90.0, settings.session_timeout_seconds + 10),
         broker_max_poll_records=1000,  # bounds a batch
-        consumer_max_fetch_size=512
-        * 1024,  # of a partition; what one takes is kept for good, and more is no faster
+        consumer_max_fetch_size=FETCH_BYTES,
         consumer_metadata_max_age_ms=15_000,  # how soon a changed partition count is noticed
         producer_max_request_size=SNAPSHOT_MAX_BYTES - 65_536,
         producer_max_batch_size=1 if settings.development_broker else 16_384,
