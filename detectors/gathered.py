@@ -23,8 +23,9 @@ from .rows import (
 __all__ = ["cadence_of", "known_of", "last_of", "middle_of", "readings_of"]
 
 _TILE = FIELDS * LANES
-_N, _LEVEL, _SCALE, _PREVIOUS, _SUM, _HOLD = (
-    int(row) * LANES for row in (Row.N, Row.LEVEL, Row.SCALE, Row.PREVIOUS, Row.SUM, Row.HOLD)
+_N, _LEVEL, _SCALE, _PREVIOUS, _SUM, _HOLD, _FAST, _ZERO_RUN = (
+    int(row) * LANES
+    for row in (Row.N, Row.LEVEL, Row.SCALE, Row.PREVIOUS, Row.SUM, Row.HOLD, Row.FAST, Row.ZERO_RUN)
 )
 
 
@@ -91,9 +92,15 @@ def cadence_of(state: Any, slots: Any, age: int) -> float:
 
 @njit(cache=True, error_model="numpy")
 def readings_of(state: Any, groups: Any, count: int) -> Any:
-    """Of each group of slots the readings learned, added up: float64 [count]; groups: int [n], below 0 for none."""
-    readings = np.zeros(count)
+    """Of each group of slots the readings learned, and what its last readings left behind: two float64 [count].
+
+    The second, fast means and runs of zeros added up, stays as it is only where nothing finite was measured.
+    groups: int [n], below 0 for none.
+    """
+    learned, left = np.zeros(count), np.zeros(count)
     for slot in range(groups.size):
         if groups[slot] >= 0:
-            readings[groups[slot]] += state[slot // LANES * _TILE + _N + slot % LANES]
-    return readings
+            at = slot // LANES * _TILE + slot % LANES
+            learned[groups[slot]] += state[at + _N]
+            left[groups[slot]] += state[at + _FAST] + state[at + _ZERO_RUN]
+    return learned, left

@@ -166,8 +166,13 @@ class Slab:
         """The median of a row of state over those of `slots` (int [n]) that have learned a reading; NaN without any."""
         return float(middle_of(self._state, int(row), slots))
 
-    def readings(self, groups: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-        """Readings learned by all slots of each of `count` groups (int32 [n], below 0: none): float64 [count]."""
+    def readings(
+        self, groups: NDArray[np.int32], count: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Readings learned by all slots of each of `count` groups (int32 [n], below 0: none): float64 [count].
+
+        And float64 [count] that stays as it is only where nothing finite was measured since.
+        """
         return readings_of(self._state, groups, count)  # type: ignore[no-any-return]
 
     def dead(self, minimum: int = 3) -> NDArray[np.intp]:
@@ -189,6 +194,11 @@ class Slab:
     def forget(self, slots: NDArray[np.intp]) -> None:
         """Nothing is known of these slots (int [n]) any more."""
         self._tiles()[slots // LANES, :, slots % LANES] = 0.0
+
+    @property
+    def ever_measured(self) -> NDArray[np.bool_]:
+        """Which slots were ever given a finite value: bool [slots]."""
+        return (self.row(Row.N) > 0) | (self.row(Row.ZERO_RUN) > 0) | (self.row(Row.LONGEST_ZERO) > 0)
 
     def learned(self, slot: int) -> int:
         """Readings this slot has learned from; 0 = nothing is known of it."""

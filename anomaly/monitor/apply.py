@@ -18,6 +18,7 @@ from anomaly.monitor.judge import judge
 from anomaly.monitor.limits import Limits
 from anomaly.monitor.log import Outcome
 from anomaly.monitor.missing_layers import missing_layers
+from anomaly.monitor.owners import own_first
 from anomaly.monitor.peers import note_message
 from anomaly.monitor.placing import in_slots, placed
 from anomaly.monitor.plain import QUIET, take_plain
@@ -220,7 +221,7 @@ def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
                 "max_ranks_per_run, or send fewer ranks",
             )
         if len(state.ranks) == 1:
-            state.owners = np.full(state.table.slots, next(iter(state.ranks)), np.int32)
+            own_first(state)
         rank = state.ranks[message.rank] = RankState(attempt=state.attempt)
         state.live = None
     check_sessions(rank, message.session, limits.sessions_per_rank)

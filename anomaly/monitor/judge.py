@@ -1,7 +1,7 @@
 """One admitted step record of one rank: judged on every path, then learned; what comes of it goes into the book.
 
-Hard rules see every rank. Charts take each series from the lowest live rank that reports it. Everybody's values wait
-for the comparison of the ranks of that step.
+Hard rules see every rank. Charts take each series from the lowest live rank that reports it (`owners`). Everybody's
+values wait for the comparison of the ranks of that step.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from math import isfinite
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Severity, Transition
 from anomaly.monitor import context as explained
 from anomaly.monitor.charts import chart_alarms
+from anomaly.monitor.comparisons import compare
 from anomaly.monitor.explanation import considered
 from anomaly.monitor.leaps import note_leaps
 from anomaly.monitor.limits import Watch
@@ -26,16 +28,16 @@ from anomaly.monitor.losses import loss_alarms
 from anomaly.monitor.noise import gradient_alarms
 from anomaly.monitor.nonfinite import nonfinite_alarm, nonfinite_slots
 from anomaly.monitor.odd_losses import out_of_range_alarms
-from anomaly.monitor.peers import due_comparisons, wait_for_peers
+from anomaly.monitor.owners import are_several, owned, whole_reading
+from anomaly.monitor.peers import due_steps, missing_ranks, wait_for_peers
 from anomaly.monitor.recent import LEAST_PACKED
 from anomaly.monitor.rounded import stands_by_rounding, sure_zeros
 from anomaly.monitor.rules import last_good_step, lr_alarms, zero_alarms
-from anomaly.monitor.state import RankState, RunState, SlotRecord
+from anomaly.monitor.state import PendingStep, RankState, RunState, SlotRecord
 from anomaly.monitor.stillness import is_due, stillness_alarms
 from anomaly.monitor.survey import note_reading, survey
 from anomaly.monitor.symptoms import symptoms
 from anomaly.monitor.watches import watch_alarms
-from anomaly.records import NOT_MEASURED_BITS
 from detectors.rows import Flag
 
 _NONFINITE, _ALARM = (
@@ -66,11 +68,12 @@ def judge(
     explained.note_events(state, record.events, record.step)
     moment = state.moment(record)
     alarms: list[Alarm] = []
-    charted = values if state.owners is None else _owned(state, number, rank, values, current, record.step)
+    charted = values if state.owners is None else owned(state, number, rank, values, current, record.step)
     flags = _NONFINITE
     steps = rank.stands_for(record.step)
+    whole = charted is not None and not are_several(state)
     if charted is not None:
-        flags = _chart(state, charted, moment, steps, alarms, charted_flags)
+        flags = _chart(state, charted, whole, moment, steps, alarms, charted_flags)
         if watches:
             alarms += watch_alarms(state, watches, charted, moment)
     looked_at_all = charted is values and not len(state.table.count_slots)
@@ -79,8 +82,10 @@ def judge(
     elif newest:
         state.context.nonfinite_step = None
     if current and state.multiple_ranks:
-        wait_for_peers(state, number, record.step, values)
-        alarms += due_comparisons(state, moment, number)
+        waiting = wait_for_peers(state, number, record.step, values)
+        if whole:
+            waiting.read = number
+        alarms += _of_steps(state, due_steps(state, number), moment, steps)
     further: list[Alarm] = []
     if charted is not None and (alarms or state.book.open):
         further = symptoms(state, alarms, moment)  # of this record: the slab's verdicts are
@@ -99,6 +104,7 @@ def judge(
 def _chart(
     state: RunState,
     values: NDArray[np.float32],
+    whole: bool,
     moment: Moment,
     steps: float,
     alarms: list[Alarm],
@@ -106,7 +112,7 @@ def _chart(
 ) -> int:
     """Add what the history of the series says of these values, which stand for so many steps; learn them.
 
-    Returns the slab's flags.
+    whole: they are all of their reading.  Returns the slab's flags.
     """
     model = model_values(state, values)
     alarms += lr_alarms(state, model, moment)
@@ -114,23 +120,46 @@ def _chart(
     explained.note_values(state, model)
     if flags is None:
         flags = state.slab.judge(values, explained.caution(state), offset, state.age, steps)
-    of_one = gradient_alarms(state, values, moment, steps)
-    note_leaps(state, steps)
+    of_one: list[Alarm] = []
+    if whole:
+        of_one = gradient_alarms(state, values, moment, steps)
+        note_leaps(state, state.readings, steps)
     if flags & _ZERO:
         alarms += zero_alarms(state, sure_zeros(state, values), state.context.lr, moment)
     if flags & _ALARM:
         alarms += chart_alarms(state, moment, steps)
     alarms += of_one
-    alarms += loss_alarms(state, model, moment, steps)
-    if is_due(state, values):
-        found = stillness_alarms(state, values, moment)
-        alarms += [alarm for alarm in found if not stands_by_rounding(state, values, alarm)]
-    if model or not state.multiple_ranks:
-        note_reading(state, model, moment.step)
-        alarms += survey(state, moment, steps)
+    if whole:
+        alarms += _of_reading(state, values, model, moment, steps)
     if flags & _NEGATIVE and model.get("loss", 0.0) < 0:
         alarms += out_of_range_alarms(state, model["loss"], moment)
     return flags
+
+
+def _of_reading(
+    state: RunState, values: NDArray[np.float32], model: dict[str, float], moment: Moment, steps: float
+) -> list[Alarm]:
+    """What a whole reading says beside others in a row; `model` are its whole-model values."""
+    alarms = loss_alarms(state, model, moment, steps)
+    if is_due(state, values):
+        found = stillness_alarms(state, values, moment)
+        alarms += [alarm for alarm in found if not stands_by_rounding(state, values, alarm)]
+    note_reading(state, model, moment.step)
+    return alarms + survey(state, moment, steps)
+
+
+def _of_steps(state: RunState, due: list[PendingStep], moment: Moment, steps: float) -> list[Alarm]:
+    """What the ranks of the steps that are due say of each other, and together where each has a part of the series."""
+    alarms: list[Alarm] = []
+    for pending in due:
+        alarms += compare(state, pending)
+        values = whole_reading(state, pending) if are_several(state) else None
+        if values is not None:
+            model, then = model_values(state, values), msgspec.structs.replace(moment, step=pending.step)
+            alarms += gradient_alarms(state, values, then, steps)
+            note_leaps(state, state.history.seen, steps)
+            alarms += _of_reading(state, values, model, then, steps)
+    return alarms + missing_ranks(state, moment) if due else alarms
 
 
 def model_values(state: RunState, values: NDArray[np.float32]) -> dict[str, float]:
@@ -156,36 +185,6 @@ def _booked(state: RunState, alarms: list[Alarm], moment: Moment) -> list[Transi
     alarms.sort(key=lambda alarm: -alarm.severity.rank)  # stable: within a severity the cause stays first
     because = considered(state, moment) if alarms else ()
     return state.book.take(state.run, alarms, moment, partial(last_good_step, state), because)
-
-
-def _owned(
-    state: RunState, number: int, rank: RankState, values: NDArray[np.float32], current: bool, step: int
-) -> NDArray[np.float32] | None:
-    """The values that this rank's record gives to the charts: its own series, and those it takes over.
-
-    A series goes to the lowest live rank that reports it. What the rank before it has already fed is not fed twice.
-    None when nothing is left.
-    """
-    owners = state.owners
-    if not current or owners is None:
-        return None
-    measured = values.view(np.uint32) != NOT_MEASURED_BITS
-    taken = measured & ((owners > number) | (owners < 0))
-    fed = measured & (owners == number)
-    if taken.any():
-        for before in np.unique(owners[taken]).tolist():
-            earlier = state.ranks.get(before)
-            behind = earlier is not None and earlier.step is not None and earlier.attempt == rank.attempt
-            if not (behind and earlier is not None and earlier.step is not None and step <= earlier.step):
-                fed |= taken & (owners == before)
-        state.owners = np.where(taken, np.int32(number), owners)
-    if not fed.any():
-        return None
-    if fed.all():
-        return values
-    chosen = state.table.blank.copy()
-    chosen[fed] = values[fed]
-    return chosen
 
 
 def _chart_signed(state: RunState, values: NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of each layer to tell that it no longer reports: four numbers, taken at every look."""
+"""What is remembered of each layer to tell that it no longer reports: five numbers, taken at every look."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class SavedLooks(msgspec.Struct, omit_defaults=True):
     due: int = 0
     suspects: dict[int, int] = {}
     learned: bytes = b""
+    left: bytes = b""
     counts: bytes = b""
 
 
@@ -20,18 +21,20 @@ class LayerLooks:
     """Layers as `missing_layers` sees them.
 
     learned: int32 [layers], readings that all series of a layer had learned at the last look.
+    left: float64 [layers], what the last readings had left behind by then (`Slab.readings`).
     seen, absent, longest: int32 [layers], all in readings of the run: for how many the layer was there, 0 while it is
     not expected to be; since when it is not; for how long it ever was not before it came back.
     due: the run's reading at which to look next.  suspects: layer -> reading since which it is searched for.
     """
 
-    __slots__ = ("_counts", "due", "learned", "suspects")
+    __slots__ = ("_counts", "due", "learned", "left", "suspects")
 
     def __init__(self, saved: SavedLooks | None = None) -> None:
         saved = saved or SavedLooks()
         self.due = saved.due
         self.suspects = dict(saved.suspects)
         self.learned: NDArray[np.int32] = np.frombuffer(saved.learned, np.int32).copy()
+        self.left: NDArray[np.float64] = np.frombuffer(saved.left, np.float64).copy()
         self._counts = np.frombuffer(saved.counts, np.int32).reshape(3, -1).copy()
 
     @property
@@ -56,6 +59,7 @@ class LayerLooks:
         """There are more layers now, and who reports may be another question: every layer is to be seen anew."""
         known = len(self.learned)
         self.learned = np.concatenate([self.learned, np.zeros(layers - known, np.int32)])
+        self.left = np.concatenate([self.left, np.zeros(layers - known)])
         self._counts = np.concatenate([self._counts, np.zeros((3, layers - known), np.int32)], axis=1)
         self._counts[:2] = 0
         self.suspects = {}
@@ -68,4 +72,5 @@ class LayerLooks:
 
     def saved(self) -> SavedLooks:
         """For a snapshot."""
-        return SavedLooks(self.due, self.suspects, self.learned.tobytes(), self._counts.tobytes())
+        learned, left, counts = self.learned.tobytes(), self.left.tobytes(), self._counts.tobytes()
+        return SavedLooks(self.due, self.suspects, learned, left, counts)

@@ -35,13 +35,13 @@ WORTH_A_LOOK = 0.5
 """Of a gap that is an alarm: where none is as large, nothing needs explaining."""
 
 
-def note_leaps(state: RunState, steps: float) -> None:
-    """Take where the layers' updates stand after the record that the slab has just judged, if it is time to.
+def note_leaps(state: RunState, reading: int, steps: float) -> None:
+    """Take where the layers' updates stand now that the slab has judged this reading, if it is time to.
 
-    `steps`: that the record stands for.
+    reading: its number.  steps: that it stands for.
     """
     every = _every(steps)
-    if state.readings % every:
+    if reading % every:
         return
     slots = kindred_of(state.table, UPDATES).slots
     if not len(slots):

@@ -4,10 +4,9 @@ An interval is how many readings of the run there are to one that all the layer'
 for how long the layer was ever absent, if that is more.
 
 Looked for every 24 readings (8 where they are rare), not in every record: whether a layer reported since is read from
-how many readings the slab has learned of its series. That misses what is measured and not learned (exact zeros, values
-that are not finite, an alarm that lasts), so a layer found absent is a *suspect* first, and every message is then
-searched for it, once more for as long as it was ever absent. Only a layer with no measured value in all of that is
-missed.
+what its series have left behind in the slab. That misses values that are not finite, so a layer found absent is a
+*suspect* first, and every message is then searched for it, once more for as long as it was ever absent. Only a layer
+with no measured value in all of that is missed.
 
 Quiet by these rules: statistics measured rarely, at evaluations or never (a layer must have been there for 144 steps,
 and two looks); a layer that its layout no longer has; new layers in the place of old ones; half of the layers or more
@@ -69,10 +68,10 @@ def missing_layers(
 
 
 def _all_there(looks: LayerLooks, state: RunState, passed: int) -> bool:
-    """See which layers have learned anything in the `passed` readings since the last look; whether all have."""
-    learned = state.slab.readings(state.table.slot_layer, len(looks.learned)).astype(np.int32)
-    there = learned != looks.learned
-    looks.learned = learned
+    """See of which layers anything was measured in the `passed` readings since the last look; whether of all."""
+    learned, left = state.slab.readings(state.table.slot_layer, len(looks.learned))
+    there = (learned != looks.learned) | (left != looks.left)
+    looks.learned, looks.left = learned.astype(np.int32), left
     if looks.absent.any():
         looks.returned(there)
     looks.seen[there] += passed

@@ -27,12 +27,12 @@ JUMP = 0.5
 """Of the usual loss, from one reading to the next."""
 NEAR_ZERO = 0.3
 BELOW = 2.0
-SPIKE_LOG2, SPIKE_NOISES, SPIKE_BEFORE = 0.3, 8.0, 8
+SPIKE_LOG2, SPIKE_NOISES, SPIKE_BEFORE = 0.3, 6.0, 8
 RECENT_SPIKES, USUAL_SPIKES = 200.0, 2000.0
 """Readings over which spikes are counted, of late and as a rule."""
 MANY_SPIKES = 4.0
 MORE_OFTEN = 4.0
-RATE_READINGS = 400
+RATE_READINGS = 256
 FAR_BELOW = 0.75
 """log2: of 600,000 healthy readings none fell so far, nor any but of first steps by 0.5."""
 FAR_UP = 1.5
@@ -91,7 +91,7 @@ def spike_rate_alarms(state: RunState, seen: Glance, new: int, moment: Moment) -
     """F31, a warning only where spikes that recover come far more often than they did."""
     history, known = state.history, state.history.known
     count = 0
-    least = max(SPIKE_LOG2, SPIKE_NOISES / 2 * seen.change)
+    least = max(SPIKE_LOG2, SPIKE_NOISES / 4 * seen.change)
     if seen.readings >= POSITIVE_READINGS and seen.newest_most - seen.median >= least:
         count = _spikes(history.of("loss"), new)
     recent = known.get("spikes.recent", 0.0) * math.exp(-new / RECENT_SPIKES) + count
@@ -111,8 +111,9 @@ def spike_rate_alarms(state: RunState, seen: Glance, new: int, moment: Moment) -
 def _spikes(loss: np.ndarray, new: int) -> int:
     """Spikes that begin in the last `new` readings."""
     y = np.log2(loss[np.isfinite(loss) & (loss > 0)].astype(np.float64))
-    noise = float(np.median(np.abs(np.diff(y)))) / 0.954
-    high = y > np.median(y) + max(SPIKE_LOG2, SPIKE_NOISES * noise)
+    middle, upper = np.quantile(y, (0.5, 0.8))
+    noise = (upper - middle) / 0.84
+    high = y > middle + max(SPIKE_LOG2, SPIKE_NOISES * noise)
     begins = high & ~np.concatenate([[False], high[:-1]])
     return int(np.count_nonzero(begins[-new:]))
 

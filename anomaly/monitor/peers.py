@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.comparisons import compare, rank_alarm, waiting_values
+from anomaly.monitor.comparisons import rank_alarm, waiting_values
 from anomaly.monitor.state import ARRIVALS, Live, PendingStep, RankState, RunState
 
 FURTHER_MESSAGES = 4
@@ -38,8 +38,8 @@ def note_message(state: RunState, rank: RankState) -> None:
         state.live = None
 
 
-def wait_for_peers(state: RunState, number: int, step: int, values: NDArray[np.float32]) -> None:
-    """Keep a rank's record of a step (float32 [slots]) until that step's ranks are compared."""
+def wait_for_peers(state: RunState, number: int, step: int, values: NDArray[np.float32]) -> PendingStep:
+    """Keep a rank's record of a step (float32 [slots]) until that step's ranks are compared; what waits of it."""
     at = bisect_left(state.pending, step, key=lambda waiting: waiting.step)
     if at == len(state.pending) or state.pending[at].step != step:
         state.pending.insert(at, PendingStep(step))
@@ -52,6 +52,7 @@ def wait_for_peers(state: RunState, number: int, step: int, values: NDArray[np.f
         values = values[model]
     pending.values[number] = values.tobytes()
     pending.sent[number] = state.ranks[number].messages
+    return pending
 
 
 def _much_waits(state: RunState, more: int) -> bool:
@@ -62,22 +63,18 @@ def _much_waits(state: RunState, more: int) -> bool:
     return held + more > MAX_WAITING_BYTES
 
 
-def due_comparisons(state: RunState, moment: Moment, number: int) -> list[Alarm]:
-    """Compare every step whose time has come with a record of rank `number`, oldest first.
+def due_steps(state: RunState, number: int) -> list[PendingStep]:
+    """Every step whose time has come with a record of rank `number`, oldest first; they wait no longer.
 
-    Then see which ranks no longer report. Asking every reporter of a step at every record would take most of the
-    time where there are thousands; the others have sent nothing since they were last asked.
+    Asking every reporter of a step at every record would take most of the time where there are thousands; the others
+    have sent nothing since they were last asked.
     """
-    alarms: list[Alarm] = []
-    compared = False
+    due: list[PendingStep] = []
     while state.pending and (
-        len(state.pending) > MAX_WAITING_STEPS or _due(state, state.pending[0], None if compared else number)
+        len(state.pending) > MAX_WAITING_STEPS or _due(state, state.pending[0], None if due else number)
     ):
-        alarms += compare(state, state.pending.pop(0))
-        compared = True
-    if compared:
-        alarms += _missing_ranks(state, moment)
-    return alarms
+        due.append(state.pending.pop(0))
+    return due
 
 
 def live_ranks(state: RunState) -> Live:
@@ -124,7 +121,7 @@ def _keep_model_only(state: RunState, pending: PendingStep) -> None:
         pending.model_only = True
 
 
-def _missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
+def missing_ranks(state: RunState, moment: Moment) -> list[Alarm]:
     """Ranks that most peers left behind (F49); half or more at once, or out of a smaller world, is a resize."""
     present = [number for number, rank in state.ranks.items() if not rank.missing and rank.arrivals]
     latest, furthest = _front(state, present)

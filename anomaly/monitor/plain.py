@@ -109,7 +109,7 @@ def _note(state: RunState, stretch: Stretch, step: int, values: NDArray[np.float
     note_last(state, reading.item(_LOSS), reading.item(_INPUT_HASH))
     state.history.note_packed(step, reading[:_REMEMBERED].tobytes())
     note_gradients(state, values, 1.0)
-    note_leaps(state, 1.0)
+    note_leaps(state, state.readings, 1.0)
 
 
 def _stretch_of(state: RunState) -> Stretch:

@@ -108,6 +108,8 @@ class PendingStep(msgspec.Struct):
     """Each reporter's message count at its report."""
     model_only: bool = False
     """Whether only whole-model values are kept, in slot order."""
+    read: int = -1
+    """The rank whose record was the whole reading when it came (`owners`); none."""
 
 
 class Context(msgspec.Struct, omit_defaults=True):

@@ -158,3 +158,17 @@ def test_looks_survive_a_snapshot_at_any_step() -> None:
         cut = monitor(runs={run: snapshot.load(snapshot.dump(state)) for run, state in cut.runs.items()})
     assert [(key, each.encode()) for key, each in found] == [(key, each.encode()) for key, each in expected]
     assert len(missed(each for _, each in found)) == 1
+
+
+def test_a_layer_whose_readings_were_not_learned_for_long_was_there_all_the_same() -> None:
+    """At another level than before they are suspected, for hundreds of readings; and then they are missing."""
+
+    def change(step: int, record: dict[str, Any]) -> None:
+        for of_layer in record["layers"].values():
+            of_layer.update(dict.fromkeys(of_layer.keys() - {"grad_norm"}))
+        record["layers"]["h.1"]["grad_norm"] *= 1.6 if step >= 300 else 1.0
+        if step >= 500:
+            del record["layers"]["h.1"]
+
+    (incident,) = missed(transitions_of(training(range(620), change)))
+    assert (incident.layer, incident.step <= 580) == ("h.1", True)

@@ -57,6 +57,14 @@ def test_spikes_that_come_far_more_often_than_before_are_a_warning() -> None:
     assert ("loss_spike_transient") in [kind for kind, _ in kinds(records)]
 
 
+def test_spikes_of_a_loss_that_is_noisy_itself_are_told_from_its_noise() -> None:
+    records = model_only(lambda step: 0.2, range(480), 0.3)
+    assert kinds(records) == []
+    for step in range(310, 480, 14):
+        records[step]["loss"] = 2.0
+    assert {kind for kind, _ in kinds(records)} == {"loss_spike_transient"}
+
+
 @pytest.mark.parametrize(("left", "found"), [(0.25, ["loss_collapse"]), (0.6, [])])
 def test_a_loss_far_below_all_of_late_at_once_is_a_collapse_however_noisy_it_is(
     left: float, found: list[str]
