@@ -92,7 +92,7 @@ _TABLE: tuple[tuple[str, str, Severity, str, str, str], ...] = (
     ("router_collapse", "special", WARNING, "Experts collapse", "The router sends everything to few experts: check its auxiliary loss and its learning rate.", "charts of its series"),
     ("rl_kl", "special", WARNING, "KL leaves its band", "The policy moves too fast: lower the learning rate or raise the KL penalty.", "charts of a whole-model series with kl in its name beside signals of a policy, in log and over the learning rate, upwards"),
     ("rl_entropy", "special", WARNING, "Policy entropy leaves its band", "The policy collapses: raise the entropy bonus or lower the learning rate.", "charts of a whole-model series with entropy in its name, downwards"),
-    ("rl_reward", "special", WARNING, "Reward leaves its band", "Check the environment and the reward model.", "charts of a whole-model series with reward or return in its name, downwards and at once, by its own noise"),
+    ("rl_reward", "special", WARNING, "Reward leaves its band", "Check the environment and the reward model.", "charts of a whole-model series with reward or return in its name, downwards and at once, by its own noise; one that no longer varies, though below its best"),
     ("duplicate_run", "identity", WARNING, "Two jobs report under one run id", "Stop one of the jobs, or give it a run id of its own.", "three records of a replaced session"),
     ("resize", "identity", INFO, "World size changed", "Nothing to do if the resize was meant.", "half of the ranks or more leaving at once"),
     ("series_shift", "special", WARNING, "A series of yours shifted", "Look at the named series; its meaning is yours.", "charts of its series: it had a level, by its own noise, and left it at once"),

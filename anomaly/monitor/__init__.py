@@ -14,7 +14,7 @@ Reading order, which is the order of the data:
                 objectives: whether the loss is what the run is after
     placing     a layout's values in slot order
     plain       the short way of records that say nothing new; stretch: what makes them such
-    judge       one record on every path
+    judge       one record on every path; owners: whose values are charted where several ranks report
     nonfinite   the hard rule; rules: other exact rules; rounded: what rounded numbers cannot tell; context: what
                 explains a change
     charts      the slab's verdicts as alarms; matters: what is a loss to anybody; learning: what moves because the
@@ -22,8 +22,8 @@ Reading order, which is the order of the data:
     kin         which layers have their like; vectors: whose weights are a vector; mixture: which are parts of experts;
                 anchors: where levels stood before
     survey      every sixteenth reading: what the last ones say together (history, flatness,
-                odd_losses, evaluations, resumes, schedule, scaling, growth, pace, noise, strays,
-                leaps, swelling of norms, first_steps); before_resume: what a resume is held against
+                odd_losses, evaluations, resumes, schedule, scaling, growth, rewards, pace, noise,
+                strays, leaps, swelling of norms, first_steps); before_resume: what a resume is held against
     symptoms    what else the suspected layers show; explanation: which benign explanations there are
     stillness   weights whose norms no longer move; jumps: or move further than updates reach
     peers       which ranks of a step are compared, and when; peer_columns: what is compared; comparisons: what that

@@ -39,6 +39,7 @@ class SavedHistory(msgspec.Struct, omit_defaults=True):
     known: dict[str, float] = {}
     speeds: list[float] = []
     norms: list[float] = []
+    rewards: dict[str, list[float]] = {}
     evaluations: list[tuple[float, float, float, float]] = []
     seconds: bytes = b""
 
@@ -50,6 +51,7 @@ class History:
     the most.  What came since the last `read` is unread, packed.  taken: readings read, ever.
     resumed: how many had come at the last resume, -1 without one.  known: what the looks have learned, by name.
     norms: the total gradient norm's medians over the last pieces (`growth`).
+    rewards: what each reward was at the last looks (`rewards`).
     speeds: how fast the weights' norms moved at the last checks (`stillness`).
     evaluations: the last: step in millionths, mean training loss since the one before, loss, learning rate.
     seconds: float32 [n], what the steps took, NaN where not measured.
@@ -64,6 +66,7 @@ class History:
         "known",
         "norms",
         "resumed",
+        "rewards",
         "speeds",
         "steps",
         "taken",
@@ -81,6 +84,7 @@ class History:
         self.known = dict(saved.known)
         self.speeds = list(saved.speeds)
         self.norms = list(saved.norms)
+        self.rewards = dict(saved.rewards)
         self.evaluations = list(saved.evaluations)
 
     @property
@@ -154,6 +158,7 @@ class History:
         self.steps = np.zeros(0, np.int64)
         self._kept = _BLANK
         self.norms = []
+        self.rewards = {}
         self.evaluations = []
         self.flat.restart()
 
@@ -175,6 +180,7 @@ class History:
             self.known,
             self.speeds,
             self.norms,
+            self.rewards,
             self.evaluations,
             self.seconds.tobytes(),
         )

@@ -12,9 +12,9 @@ from anomaly.monitor.objectives import words_of
 
 UNCHARTED = "uncharted"
 LEAST_SHARE = 0.05
+"""Of a layer's units: fewer that die or saturate are no loss to anybody."""
 LEAST_UNDERFLOW = 0.25
 """Fewer gradients of 0 cost a layer little; of eight weights one is an eighth."""
-"""Of a layer's units: fewer that die or saturate are no loss to anybody."""
 LEAST_SATURATED = 0.15
 """Of a layer's outputs: as it becomes sure, a healthy layer comes to pin a few."""
 LEAST_SECONDS = 0.05

@@ -113,6 +113,12 @@ class SeriesTable:
         return np.array([self.model_slots.get(name, -1) for name in EXPLAINING_SIGNALS], np.int32)
 
     @cached_property
+    def reward_slots(self) -> tuple[tuple[str, int], ...]:
+        """The rewards of the whole model, with their slots."""
+        slots = self.model_slots.items()
+        return tuple((name, slot) for name, slot in slots if meaning_of(name).profile == "reward")
+
+    @cached_property
     def of_policy(self) -> bool:
         """Whether a policy learns by rewards here."""
         return is_policy(self.signals)

@@ -15,6 +15,7 @@ from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_ala
 from anomaly.monitor.pace import pace_alarms
 from anomaly.monitor.resumes import resume_alarms
 from anomaly.monitor.scaling import clip_alarms, scale_alarms
+from anomaly.monitor.rewards import reward_alarms
 from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import stray_alarms
@@ -46,6 +47,8 @@ def survey(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
         alarms += growth_alarms(state, new, moment, steps)
     if "grad_norm_total" in signals:
         alarms += gap_alarms(state, new, moment)
+    if state.table.reward_slots:
+        alarms += reward_alarms(state, moment)
     if "step_seconds" in signals:
         alarms += pace_alarms(state, moment, steps)
     alarms += noise_alarms(state, moment)
