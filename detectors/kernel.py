@@ -11,13 +11,13 @@ Formula, per slot, letters as in the code; judge first, learn after:
     spike  = m / (max(design, 1.5 tail) c)            least = the smallest |z| of three readings on one side, and
                                                       m = max(min(least, |white|), min(least / 2, 1.5 |white|));
                                                       60 deviations (or 1.5 tail) are enough after 16 readings;
-                                                      two readings are, once n is 20, where `steps` is not 1 (not
+                                                      two readings are, once n is 20, where `steps` is ten or more (not
                                                       of shares, which jump from nothing)
     sum    = CUSUM of white within +-4, slack k       one signed sum: on falling below 0 it begins downwards
     shift  = least of |sum| / (h s) and departure / (max(1.5 shift_tail, 3 + r + 3.5 r^2) deviations s)
     c      = evidence (1 + 20 / (n + 8))              s = c e
     e      = 1 + (100 / (age steps + 8))^2             age: readings of the run; runs drift most after their start
-    steps  = those of a reading, where they are many; else 1
+    steps  = those that a reading stands for
     departure = fast - level - slope, on the side of the sum; no shift while the sum is older than 1.5 n readings
     effect = the profile's, times e, and times 2 once the sum is 60 readings old: what moves slowly may go further.
              For a spike that is sudden, the sum at most 8 readings old, without e; upwards half way to `among`
@@ -159,7 +159,7 @@ def judge_tile(
         caution = evidence * soft
         oldest = most(n, run_age)
         many = rare & (not logit)
-        young = _ONE / (oldest * (steps if rare else _ONE) + _EIGHT)
+        young = _ONE / (oldest * steps + _EIGHT)
         early = _ONE + _UNSETTLED * young * young
         ready = live & (n >= knobs[_K_WARM + i])
         slow = least(most((state[_AGE + i] - _QUICK) * _PER_SLOWER, _ZERO), _ONE)

@@ -67,7 +67,8 @@ def leap_alarms(state: RunState, moment: Moment, steps: float) -> list[Alarm]:
     if np.nanmax(np.abs(gaps), initial=0.0) >= WORTH_A_LOOK * EFFECT:
         explained = _explained(state, kindred.slots)
     care = max(caution(state), caution(state, -CAUTION_READINGS))  # the gap is some readings old
-    care *= (1.0 + (UNSETTLED / max(state.age * steps, 1.0)) ** 2) * own_data(state)
+    stands_for = steps if steps >= SPARSE_STEPS else 1.0  # a leap is told by the readings before
+    care *= (1.0 + (UNSETTLED / max(state.age * stands_for, 1.0)) ** 2) * own_data(state)
     care /= state.slab.levels.gain("leap", "update_ratio")
     found = chart.judge(gaps, explained, kindred.kin[0].blocks, care)
     if state.context.lr is None:  # a schedule moves all

@@ -77,7 +77,7 @@ def take_plain(
     norms = values.take(state.table.weight_slots) if is_due(state, values, 1) else None
     if norms is not None and not is_calm(state, norms):
         return None
-    found = _charted(state, stretch.fences.reading, values)
+    found = _charted(state, stretch.fences.reading, values, rank.stands_for(step))
     if found == QUIET:
         rank.step, rank.interval = step, step - before
         note_session(rank, session, sequence)
@@ -88,11 +88,14 @@ def take_plain(
     return found
 
 
-def _charted(state: RunState, reading: NDArray[np.float32], values: NDArray[np.float32]) -> int:
-    """What the charts say of the next record (`values` float32 [slots]; `reading` as in `Fences`); see `take_plain`."""
+def _charted(state: RunState, reading: NDArray[np.float32], values: NDArray[np.float32], steps: float) -> int:
+    """What the charts say of the next record, which stands for `steps`; see `take_plain`.
+
+    values: float32 [slots].  reading: as in `Fences`.
+    """
     evidence, lr = caution(state, 1), reading.item(_LR)
     offset = lr_offset(state, lr if lr == lr else None)
-    flags = state.slab.judge(values, evidence, offset, state.age + 1)
+    flags = state.slab.judge(values, evidence, offset, state.age + 1, steps)
     if flags & _SPEAKS:
         return flags
     return QUIET if not state.lone.due and state.climb.calm(reading[:_CLIMBING], evidence) else HEARD

@@ -28,7 +28,7 @@ from detectors.lone import Lone
 from detectors.peers import PeerChart
 from detectors.river_watch import RiverWatch
 from detectors.runlength import RunLength
-from detectors.slab import MOST_STEPS, SPARSE_STEPS, Slab
+from detectors.slab import MOST_STEPS, Slab
 from detectors.unmoved import Unmoved
 from detectors.unsteady import Unsteady
 
@@ -91,12 +91,9 @@ class RankState(msgspec.Struct):
     place: Place | None = None
 
     def stands_for(self, step: int) -> float:
-        """Steps that a record at `step` stands for: as many as the one before it, or fewer; MOST_STEPS at the most.
-
-        1 where they are fewer than SPARSE_STEPS: it is as good as one at each step.
-        """
+        """Steps that a record at `step` stands for: as many as the one before it, or fewer; 1 to MOST_STEPS."""
         steps = 0.0 if self.step is None else min(step - self.step, self.interval) / MILLIONTHS
-        return min(steps, MOST_STEPS) if steps >= SPARSE_STEPS else 1.0
+        return min(max(steps, 1.0), MOST_STEPS)
 
 
 class PendingStep(msgspec.Struct):

@@ -14,8 +14,8 @@ from anomaly.monitor.noise import noise_alarms
 from anomaly.monitor.odd_losses import FAR_READINGS, collapse_alarms, far_up_alarms, spike_rate_alarms
 from anomaly.monitor.pace import pace_alarms
 from anomaly.monitor.resumes import resume_alarms
-from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.rewards import reward_alarms
+from anomaly.monitor.scaling import clip_alarms, scale_alarms
 from anomaly.monitor.schedule import schedule_alarms
 from anomaly.monitor.state import RunState
 from anomaly.monitor.strays import stray_alarms
