@@ -161,18 +161,30 @@ def _outliers(judged: _Judged, compared: Compared) -> Alarm | None:
 
 
 def _are_shards(judged: _Judged, out: NDArray[np.bool_]) -> bool:
-    """Whether ranks hold other weights each, as the first norms of them showed that ranks in equal places reported.
+    """Whether ranks hold other weights, or gradients of other weights, each; asked where some pair is `out`.
 
-    Where no norm was reported, where their gradients stand tells, if it matters: if some pair is `out`.
+    The first norms of weights that ranks in equal places reported tell, or one loss of all: what differs then is no
+    rank's own gradient. Where no norm was reported, where their gradients stand does.
     """
     known = judged.state.peer_runs.get("shards") or _weights_apart(judged)
-    if known is not None:
-        return bool(known[0])
+    if not out.any():
+        return False
+    if (known is not None and known[0]) or _share_a_loss(judged):
+        return True
     chart = judged.state.peer_chart
-    if chart is None or not out.any():
+    if known is not None or chart is None:
         return False
     of_layers = [at for at in judged.columns.of(Compared.GRADIENT) if judged.columns.layers[at] is not None]
     return chart.are_shards(np.array(of_layers, np.intp))
+
+
+def _share_a_loss(judged: _Judged) -> bool:
+    """Whether all ranks report the same loss, bit for bit."""
+    slot = judged.state.table.model_slots.get("loss")
+    if slot is None:
+        return False
+    losses = judged.stacked[:, slot]
+    return bool(np.isfinite(losses[0]) and (losses == losses[0]).all())
 
 
 def _weights_apart(judged: _Judged) -> list[int] | None:

@@ -280,3 +280,26 @@ def test_a_ranks_gradients_count_from_a_doubling_on_and_need_more_where_ranks_ho
     assert [each.kind for each in warnings(of_ranks(range(104), 4, drift))] == [
         "rank_gradient_outlier"
     ] * found
+
+
+@pytest.mark.parametrize(("one_loss", "found"), [(False, ["rank_gradient_outlier"]), (True, [])])
+def test_gradients_of_one_loss_that_differ_are_parts_of_one_gradient(
+    one_loss: bool, found: list[str]
+) -> None:
+    noise = np.exp(0.35 * np.random.default_rng(5).standard_normal((64, 4)))
+
+    def apart(step: int, rank: int, record: dict[str, Any]) -> None:
+        if one_loss:
+            record["loss"] = healthy(step)["loss"]
+        record["layers"]["h.2"]["grad_norm"] *= noise[step, rank] * (3.0 if step >= 50 and rank == 3 else 1.0)
+
+    assert [each.kind for each in warnings(of_ranks(range(64), 4, apart))] == found
+
+
+def test_a_rank_far_above_its_peers_is_found_though_all_report_one_loss() -> None:
+    def leave(step: int, rank: int, record: dict[str, Any]) -> None:
+        record["loss"] = healthy(step)["loss"]
+        record["layers"]["h.2"]["grad_norm"] *= 20.0 if step >= 50 and rank == 3 else 1.0
+
+    (incident,) = warnings(of_ranks(range(80), 4, leave))
+    assert (incident.kind, incident.ranks, incident.layer) == ("rank_gradient_outlier", (3,), "h.2")
