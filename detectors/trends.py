@@ -40,6 +40,7 @@ STEADY: Final = 0.4
 """log2, from one half of the reference to the other."""
 BEYOND: Final = 1.25
 """Times anything in the window: what only comes back does not add up."""
+SEARCHED: Final = 1.25
 
 
 def compound(x: NDArray[np.float32], top: float, block: int = BLOCK) -> float:
@@ -51,9 +52,12 @@ def compound(x: NDArray[np.float32], top: float, block: int = BLOCK) -> float:
     return float(_compound(x, top, block))
 
 
-def adding_up(x: NDArray[np.float32]) -> float:
-    """The ratio for growth by an amount, as `compound`."""
-    return float(_adding_up(x))
+def adding_up(x: NDArray[np.float32], newest: int = 1) -> float:
+    """The ratio for growth by an amount, as `compound`: the largest up to any of the `newest` readings.
+
+    Up to one before the last it must be SEARCHED times as much, for it is looked for in many places.
+    """
+    return float(_adding_up(x, newest))
 
 
 def typical(x: NDArray[np.float32]) -> float:
@@ -104,8 +108,16 @@ def _compound(x: Any, top: float, size: int) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _adding_up(x: Any) -> float:
+def _adding_up(x: Any, newest: int) -> float:
     values = _positive(x)
+    most = 0.0
+    for late in range(min(newest, values.size)):
+        most = max(most, _adds_up(values[: values.size - late]) / (SEARCHED if late else 1.0))
+    return most
+
+
+@njit(cache=True, error_model="numpy")
+def _adds_up(values: Any) -> float:
     if values.size < REFERENCE + ADDING:
         return 0.0
     last = values[values.size - ADDING :]

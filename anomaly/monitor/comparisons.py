@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm, alarm_of
 from anomaly.incidents.transition import MAX_EVIDENCE, Evidence
 from anomaly.monitor.context import caution
+from anomaly.monitor.owners import note_stages
 from anomaly.monitor.peer_columns import Columns, Compared, Floats, columns_of
 from anomaly.monitor.replicas import replica_alarms
 from anomaly.monitor.standing_out import far_behind, far_larger, in_a_row
@@ -61,8 +62,9 @@ def compare(state: RunState, pending: PendingStep) -> list[Alarm]:
     numbers = sorted(pending.values)
     if len(numbers) < 2:
         return []
-    stacked = np.stack([waiting_values(state, pending, pending.values[number]) for number in numbers])
+    stacked = np.stack([state.waiting_values(pending, pending.values[number]) for number in numbers])
     _note_world(state, numbers)
+    note_stages(state, numbers, stacked)
     judged = _judged(state, numbers, stacked, pending.step)
     alarms = replica_alarms(state, numbers, stacked, pending.step)
     told: set[int] = set()
@@ -93,17 +95,6 @@ class _Judged:
     """Deviations that one reading must be out by to say anything."""
 
 
-def waiting_values(state: RunState, pending: PendingStep, raw: bytes) -> NDArray[np.float32]:
-    """A waiting record in slot order, float32 [slots]; slots that came since then are not measured in it."""
-    values = state.table.blank.copy()
-    known = np.frombuffer(raw, np.float32)
-    if pending.model_only:
-        values[state.table.model_only[: len(known)]] = known
-    else:
-        values[: len(known)] = known
-    return values
-
-
 def _note_world(state: RunState, numbers: list[int]) -> None:
     """Ranks of another world hold other parts of the model and of the data."""
     places = (state.ranks[number].place for number in numbers)
@@ -118,8 +109,8 @@ def _groups(state: RunState, numbers: list[int]) -> list[NDArray[np.intp]]:
     """Rows of the ranks in equal places."""
     groups: dict[tuple[int | None, int | None], list[int]] = {}
     for at, number in enumerate(numbers):
-        place = state.ranks[number].place
-        groups.setdefault((place.tensor, place.pipeline) if place else (None, None), []).append(at)
+        place, stage = state.ranks[number].place, state.ranks[number].stage
+        groups.setdefault((place.tensor, place.pipeline) if place else (None, stage), []).append(at)
     return [np.array(rows, np.intp) for rows in groups.values()]
 
 

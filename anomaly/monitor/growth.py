@@ -62,7 +62,7 @@ def growth_alarms(state: RunState, new: int, moment: Moment, steps: float) -> li
     elif compounded >= 1.0 and _learns(history):
         compounded *= LEARNING
     for kind, ratio, readings in (
-        ("missing_zero_grad", adding_up(norm) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
+        ("missing_zero_grad", adding_up(norm, new) * min(1.0, history.taken / ADDING_SETTLED), ADDING),
         ("gradient_explosion", compounded, BLOCK * BLOCKS),
         (
             "gradient_explosion",

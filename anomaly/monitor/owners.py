@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.monitor.comparisons import waiting_values
+from anomaly.monitor.series import WHOLE_MODEL
 from anomaly.monitor.state import PendingStep, RankState, RunState
 from anomaly.records import NOT_MEASURED_BITS
 
@@ -66,6 +66,20 @@ def whole_reading(state: RunState, pending: PendingStep) -> NDArray[np.float32] 
         return None
     whole = state.table.blank.copy()
     for number in numbers:
-        values = waiting_values(state, pending, pending.values[number])
+        values = state.waiting_values(pending, pending.values[number])
         np.copyto(whole, values, where=values.view(np.uint32) != NOT_MEASURED_BITS)
     return whole
+
+
+def note_stages(state: RunState, numbers: list[int], stacked: NDArray[np.float32]) -> None:
+    """Whose layers each of these ranks (float32 [ranks, slots]) reports most: so stages are told that say no place."""
+    if state.owners is None:
+        return
+    slots = np.flatnonzero((state.table.slot_layer != WHOLE_MODEL) & (state.owners >= 0))
+    owners = state.owners[slots]
+    if not len(owners) or owners.min() == owners.max():
+        return
+    measured = stacked[:, slots].view(np.uint32) != NOT_MEASURED_BITS
+    for number, theirs in zip(numbers, measured, strict=True):
+        if theirs.any():
+            state.ranks[number].stage = int(np.bincount(owners[theirs]).argmax())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anomaly.incidents.alarm import Alarm
 from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence
-from anomaly.monitor.comparisons import rank_alarm, waiting_values
+from anomaly.monitor.comparisons import rank_alarm
 from anomaly.monitor.state import ARRIVALS, Live, PendingStep, RankState, RunState
 
 FURTHER_MESSAGES = 4
@@ -117,7 +117,7 @@ def _due(state: RunState, pending: PendingStep, number: int | None) -> bool:
 def _keep_model_only(state: RunState, pending: PendingStep) -> None:
     if not pending.model_only:
         for number, raw in pending.values.items():
-            pending.values[number] = waiting_values(state, pending, raw)[state.table.model_only].tobytes()
+            pending.values[number] = state.waiting_values(pending, raw)[state.table.model_only].tobytes()
         pending.model_only = True
 
 

@@ -89,6 +89,8 @@ class RankState(msgspec.Struct):
     """The run's message counts at this rank's last `ARRIVALS` messages."""
     missing: bool = False
     place: Place | None = None
+    stage: int | None = None
+    """The rank whose layers it reports most, where several ranks have layers of their own (`owners`)."""
 
     def stands_for(self, step: int) -> float:
         """Steps that a record at `step` stands for: as many as the one before it, or fewer; 1 to MOST_STEPS."""
@@ -290,6 +292,16 @@ class RunState:
     def open_incidents(self) -> list[OpenIncident]:
         """All that is open, whoever opened it."""
         return [*self.book.open, *(self.timers.book.open if self.timers is not None else ())]
+
+    def waiting_values(self, pending: PendingStep, raw: bytes) -> NDArray[np.float32]:
+        """A waiting record in slot order, float32 [slots]; slots that came since then are not measured in it."""
+        values = self.table.blank.copy()
+        known = np.frombuffer(raw, np.float32)
+        if pending.model_only:
+            values[self.table.model_only[: len(known)]] = known
+        else:
+            values[: len(known)] = known
+        return values
 
     @property
     def multiple_ranks(self) -> bool:

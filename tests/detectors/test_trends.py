@@ -34,6 +34,13 @@ def test_noise_neither_grows_nor_adds_up(seed: int) -> None:
     assert adding_up(x) < 1
 
 
+@pytest.mark.parametrize("late", range(16))
+def test_what_adds_up_is_found_wherever_in_the_last_look_it_began(late: int) -> None:
+    x = norms(1 + np.maximum(0, READINGS - 51 + late), spread=0.03)
+    assert adding_up(x, 16) >= 1
+    assert adding_up(norms(np.ones(64), late, 0.5), 16) < 1
+
+
 def test_a_jump_is_no_growth() -> None:
     jump = np.where(READINGS >= 50, 10.0, 1.0)
     assert compound(norms(jump), 1.0) < 1

@@ -23,10 +23,11 @@ LAYOUT = Layout(tuple(STAGES), SIGNALS, MODEL)
 Change = Callable[[int, dict[str, Any]], None]
 
 
-def pipeline(end: int, change: Change, at_once: int = 1) -> Log:
+def pipeline(end: int, change: Change, at_once: int = 1, totals: bool = False) -> Log:
     """A log of three stages of one layout, which send `at_once` steps a message; what a stage lacks is not measured.
 
-    change: called with a step and its record, as if one rank had it all.
+    change: called with a step and its record, as if one rank had it all.  totals: each stage has a total norm of its
+    own, and the last one's leaps.
     """
     log = Log()
     log.add(codec.encode_layout(LayoutMessage("r1", LAYOUT)))
@@ -35,6 +36,10 @@ def pipeline(end: int, change: Change, at_once: int = 1) -> Log:
         for rank in range(LAST + 1):
             values = np.array([as_measured_by(rank, step, change) for step in steps], np.float32)
             values[np.isnan(values)] = NOT_MEASURED
+            if totals:
+                values[:, MODEL.index("grad_norm_total")] *= (
+                    12.0 if rank == LAST and begin >= 200 else rank + 1.0
+                )
             numbers = [step * 10**6 for step in steps]
             message = StepMessage("r1", rank, numbers, [None] * len(steps), values, LAYOUT.hash)
             log.add(codec.encode_steps(message))
@@ -101,6 +106,10 @@ def test_a_later_stage_is_watched_as_the_first(
 @pytest.mark.parametrize("at_once", [1, 20])
 def test_a_calm_pipeline_is_quiet(at_once: int) -> None:
     assert found(pipeline(420, lambda step, record: None, at_once)) == []
+
+
+def test_stages_that_tell_no_place_are_no_peers_for_they_report_other_layers() -> None:
+    assert found(pipeline(420, lambda step, record: None, totals=True)) == []
 
 
 @pytest.mark.parametrize("at_once", [1, 20])
