@@ -34,7 +34,8 @@ class LayerLooks:
         self.due = saved.due
         self.suspects = dict(saved.suspects)
         self.learned: NDArray[np.int32] = np.frombuffer(saved.learned, np.int32).copy()
-        self.left: NDArray[np.float64] = np.frombuffer(saved.left, np.float64).copy()
+        left = saved.left or bytes(8 * len(self.learned))
+        self.left: NDArray[np.float64] = np.frombuffer(left, np.float64).copy()
         self._counts = np.frombuffer(saved.counts, np.int32).reshape(3, -1).copy()
 
     @property

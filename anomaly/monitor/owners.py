@@ -78,6 +78,8 @@ def note_stages(state: RunState, numbers: list[int], stacked: NDArray[np.float32
     slots = np.flatnonzero((state.table.slot_layer != WHOLE_MODEL) & (state.owners >= 0))
     owners = state.owners[slots]
     if not len(owners) or owners.min() == owners.max():
+        for number in numbers:
+            state.ranks[number].stage = None
         return
     measured = stacked[:, slots].view(np.uint32) != NOT_MEASURED_BITS
     for number, theirs in zip(numbers, measured, strict=True):

@@ -58,7 +58,7 @@ def _checks(state: RunState) -> Iterator[tuple[str, bool]]:
         all(len(flat) % _PEER_RUNS.get(name, 1) == 0 for name, flat in state.peer_runs.items()),
     )
     looks = state.looks
-    yield "looks", len(looks.learned) == len(looks.seen) <= len(state.table.layers)
+    yield "looks", len(looks.learned) == len(looks.left) == len(looks.seen) <= len(state.table.layers)
     yield "book", all(incident.kind in KINDS and incident.evidence for incident in state.book.open)
 
 
