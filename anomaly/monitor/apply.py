@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.errors import Reason, RecordError
 from anomaly.incidents.alarm import Alarm, alarm_of
+from anomaly.incidents.open_incident import Moment
 from anomaly.incidents.transition import Evidence, Source
 from anomaly.monitor.before_resume import note_resume
 from anomaly.monitor.context import RESTART, be_cautious, restart_looks
@@ -71,8 +73,8 @@ def apply_steps(
     if state.readings >= state.looks.due or state.looks.suspects:
         record = _Arrival(state, message, rank, records - 1, values, source, limits).record()
         steps = rank.interval / MILLIONTHS
-        missed = missing_layers(state, message, placement, state.moment(record), steps)
-        _book(state, missed, record, outcome)
+        moment = state.moment(record)
+        _book(state, missing_layers(state, message, placement, moment, steps), moment, outcome)
     outcome.counts["records"] += records
     outcome.counts["values"] += records * width
 
@@ -126,7 +128,7 @@ def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:
     if admission is Admission.DUPLICATE:
         return
     if admission is Admission.REPLACED_SESSION:
-        rank.strays += 1
+        rank.strays, rank.stray_step = rank.strays + 1, record.step
         return
     if admission is Admission.LATE:
         record.values = arrival.values.tobytes()
@@ -145,7 +147,7 @@ def _admit(arrival: _Arrival, outcome: Outcome, flags: int | None) -> None:
     _judged(arrival, record, arrival.values, outcome, starts_over, flags)
     if rank.strays >= STRAYS_MAKE_DUPLICATE:
         rank.strays = 0
-        _duplicate_run(state, record, outcome)
+        _duplicate_run(state, record, max(record.step, rank.stray_step or record.step), outcome)
 
 
 def _waiting_bytes(state: RunState) -> int:
@@ -233,17 +235,17 @@ def _rank(state: RunState, message: StepMessage, limits: Limits) -> RankState:
     return rank
 
 
-def _duplicate_run(state: RunState, record: SlotRecord, outcome: Outcome) -> None:
+def _duplicate_run(state: RunState, record: SlotRecord, step: int, outcome: Outcome) -> None:
+    """`step`: of the job that is further. A second one often begins anew, and people look where the first one is."""
     evidence = Evidence("session", float(STRAYS_MAKE_DUPLICATE), 0.0, 1.0, "sessions")
-    alarm = alarm_of("duplicate_run", record.step, (evidence,))
-    _book(state, [alarm], record, outcome)
+    alarm = alarm_of("duplicate_run", step, (evidence,))
+    _book(state, [alarm], msgspec.structs.replace(state.moment(record), step=step), outcome)
 
 
-def _book(state: RunState, alarms: list[Alarm], record: SlotRecord, outcome: Outcome) -> None:
+def _book(state: RunState, alarms: list[Alarm], moment: Moment, outcome: Outcome) -> None:
     """Alarms that are not of one record alone."""
     if alarms:
         state.stretch = None
-        moment = state.moment(record)
         good = partial(last_good_step, state)
         transitions = state.book.take(state.run, alarms, moment, good, considered(state, moment))
         key = home_key(state.run, state.fork)

@@ -81,6 +81,9 @@ class RankState(msgspec.Struct):
     sessions: int = 0
     """How many it has had."""
     strays: int = 0
+    """Records of replaced sessions since one of the present session made an incident of them."""
+    stray_step: int | None = None
+    """The last one's step."""
     waiting: list[SlotRecord] = []
     interval: int = 0
     """Millionths of a step between its reports, the last one seen."""

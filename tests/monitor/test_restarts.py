@@ -81,6 +81,14 @@ def test_three_records_of_a_replaced_session_are_two_jobs_under_one_run() -> Non
     assert (incident.kind, incident.step) == ("duplicate_run", 8)
 
 
+def test_two_jobs_of_which_the_second_begins_anew_are_told_of_where_the_first_one_is() -> None:
+    records = [sent(1, at, at) for at in range(50)] + [sent(2, 0, 0)]
+    for at in range(3):
+        records += [sent(1, 50 + at, 50 + at), sent(2, 1 + at, 1 + at)]
+    (incident,) = transitions_of(records)
+    assert (incident.kind, incident.step, incident.first_step) == ("duplicate_run", 52, 52)
+
+
 def test_without_sessions_a_single_late_step_is_dropped() -> None:
     steps = [0, 1, 2, 4, 3, 5, 6]
     log = log_of({"run": "r1", "step": step, "loss": 1.0} for step in steps)
